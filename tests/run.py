@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""run.py -- runs every test of one kind and ends with one line: "N passed, N failed[, N skipped]".
+
+Three runners stand behind it: meson's (unit tests, fuzz corpora, simulation, contracts), pytest's
+(system tests with the real programs) and the lints. Each test is one line of the sum.
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+class Sum:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, name, outcome, detail=""):
+        if outcome == "passed":
+            self.passed += 1
+        elif outcome == "skipped":
+            self.skipped += 1
+            print(f"SKIPPED {name} {detail}")
+        else:
+            self.failed += 1
+            print(f"FAILED  {name}\n{detail}")
+
+    def line(self):
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        return f"{self.passed} passed, {self.failed} failed{skipped}"
+
+
+def wanted(name, names):
+    return not names or any(part in name for part in names)
+
+
+def run_meson(build, names, total):
+    listing = subprocess.run(["meson", "introspect", "--tests", str(build)], capture_output=True, text=True, check=True)
+    chosen = sorted({test["name"] for test in json.loads(listing.stdout) if wanted(test["name"], names)})
+    if not chosen:
+        return
+    print(f"== unit, fuzz, simulation and contract tests ({len(chosen)})", flush=True)
+    environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="STDOUT")
+    run = subprocess.run(["meson", "test", "-C", str(build), "--no-rebuild", *chosen], env=environment,
+                         capture_output=True, text=True, check=False)
+    log = build / "meson-logs" / "testlog.json"
+    if not log.exists():
+        total.add("meson test", "failed", run.stdout + run.stderr)
+        return
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        count_meson(json.loads(line), total)
+
+
+def count_meson(result, total):
+    """One cmocka program holds many tests; what it printed says how each went."""
+    output = result.get("stdout", "") + result.get("stderr", "")
+    inner = re.findall(r"^\[ +(OK|FAILED|SKIPPED) +\] (\w+)", output, re.M)
+    good = result["result"] in ("OK", "EXPECTEDFAIL")
+    if result["result"] == "SKIP":
+        total.add(result["name"], "skipped", last_line(output))
+        return
+    if not inner or not good:
+        total.add(result["name"], "passed" if good else "failed", output[-6000:])
+        return
+    for outcome, name in dict((name, outcome) for outcome, name in inner).items():
+        total.add(f"{result['name']}: {outcome}", {"OK": "passed", "SKIPPED": "skipped"}.get(name, "failed"),
+                  skip_reason(output, outcome))
+
+
+def skip_reason(output, name):
+    match = re.search(r"skip(?:ped|s)?[^\n]*because[^\n]*|skipped:[^\n]*", output)
+    return match.group(0) if match else ""
+
+
+def last_line(text):
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def run_pytest(build, names, total):
+    if not list((ROOT / "tests").glob("system/test_*.py")):
+        return
+    print("== system tests", flush=True)
+    report = build / "pytest.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
+               "--durations=8", str(ROOT / "tests/system")]
+    if names:
+        command += ["-k", " or ".join(re.sub(r"\W", "_", name) for name in names)]
+    run = subprocess.run(command, env=dict(os.environ, ZR_BUILD=str(build.resolve()), PYTHONDONTWRITEBYTECODE="1"),
+                         cwd=ROOT, check=False)
+    if not report.exists():
+        total.add("pytest", "failed", f"pytest ended with {run.returncode} and wrote no report")
+        return
+    cases = list(xml.etree.ElementTree.parse(report).getroot().iter("testcase"))
+    for case in cases:
+        name = f"{case.get('classname', '').rpartition('.')[2]}: {case.get('name')}"
+        skipped, failure = case.find("skipped"), case.find("failure")
+        failure = case.find("error") if failure is None else failure
+        if failure is not None:
+            total.add(name, "failed", (failure.text or failure.get("message") or "")[-6000:])
+        elif skipped is not None:
+            total.add(name, "skipped", skipped.get("message", ""))
+        else:
+            total.add(name, "passed")
+
+
+def run_lints(build, names, total, deep):
+    scripts = sorted((ROOT / "tests/lint").glob("*.py"))
+    if not deep:
+        scripts = [script for script in scripts if "tidy" not in script.name]
+    for script in scripts:
+        name = f"lint: {script.stem}"
+        if not wanted(name, names):
+            continue
+        run = subprocess.run([sys.executable, str(script), str(build)], cwd=ROOT, capture_output=True, text=True, check=False)
+        outcome = {0: "passed", 77: "skipped"}.get(run.returncode, "failed")
+        total.add(name, outcome, (run.stdout + run.stderr)[-6000:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build"))
+    parser.add_argument("--kind", choices=["plain", "sanitize", "threads", "lint"], default="plain")
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    build = arguments.build.resolve()
+    total = Sum()
+    if arguments.kind in ("plain", "lint"):
+        run_lints(build, arguments.names, total, deep=arguments.kind == "lint")
+    if arguments.kind != "lint":
+        run_meson(build, arguments.names, total)
+        run_pytest(build, arguments.names, total)
+    if not total.passed + total.failed:
+        total.add("anything", "failed", "no test ran: " + " ".join(arguments.names))
+    print(total.line())
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

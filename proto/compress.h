@@ -16,15 +16,18 @@
 enum codec { CODEC_NONE = 1, CODEC_ZSTD = 2 };
 
 #define DICTIONARY_SIZE_MAX (1u << 20)
+#define TRAIN_SAMPLES_MAX   (1u << 20)
 
 struct dictionary;
-/* Digests it for both directions. */
+/* Digests it for both directions.
+ * Errors: ZR_INVALID  empty, above DICTIONARY_SIZE_MAX, or damaged. */
 bool dictionary_new(struct dictionary **out_dictionary, struct bytes bytes, int level,
                     struct err *err) MUST_CHECK;
 void dictionary_free(struct dictionary *dictionary);
 const struct hash *dictionary_hash(const struct dictionary *dictionary); /* SHA-256 of its bytes. */
 struct bytes dictionary_bytes(const struct dictionary *dictionary);
-/* From samples, with zstd's trainer; appended to out. */
+/* From samples, with zstd's trainer; appended to out.
+ * Errors: ZR_INVALID  too few samples, or too many. */
 bool dictionary_train(const struct bytes *samples, size_t count, size_t size_max,
                       struct buffer *out, struct err *err) MUST_CHECK;
 
@@ -39,7 +42,7 @@ bool compressor_run(struct compressor *compressor, struct bytes raw,
 struct decompressor;
 bool decompressor_new(struct decompressor **out_decompressor, struct err *err) MUST_CHECK;
 void decompressor_free(struct decompressor *decompressor);
-/* Appends to out. Nothing is allocated beyond size_max plus zstd's own bounded window.
+/* Appends to out. Nothing is allocated beyond size_max, whatever the frame asks for.
  * Errors: ZR_INVALID  not one whole frame, wrong checksum, wrong or missing dictionary, trailing
  *                     bytes, or more than size_max. */
 bool decompressor_run(struct decompressor *decompressor, struct bytes compressed,

@@ -9,7 +9,8 @@
 
 #include "relay/base/bytes.h"
 
-#define FRAME_HEADER_SIZE 4
+#define FRAME_HEADER_SIZE     4
+#define FRAME_MAX_BYTES_LIMIT (16u << 20) /* No frame_max_bytes is configured above this. */
 
 enum frame_cut {
 	FRAME_READY, /* *out_frame is the next whole frame's body. */

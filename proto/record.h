@@ -20,6 +20,8 @@
 #include "relay/base/bytes.h"
 #include "relay/base/crypto.h"
 
+#define HEIGHT_MAX ((uint64_t)INT64_MAX) /* Every height; decoding refuses what is above. */
+
 #define CHAIN_NAME_MAX 64 /* Letters, digits, '.', '-', '_'; begins with a letter or digit. */
 
 /* The zone's name for a chain and the hash of its genesis block (its epoch). */
@@ -92,30 +94,44 @@ struct batch_ref {
 	struct hash dictionary; /* SHA-256 of the dictionary it needs; zero for none. */
 };
 
-/* One anchor, complete. Arrays are borrowed from whoever filled it. */
+#define ANCHOR_ENTRIES_MAX      65536u
+#define ANCHOR_HEADERS_MAX      1000000u
+#define ANCHOR_BATCHES_MAX      262144u
+#define ANCHOR_CONTENT_SIZE_MAX (64u << 20)
+
+/* One anchor, complete, within the limits above. Arrays are borrowed from whoever filled it. */
 struct anchor {
 	enum hash_alg alg;
 	enum deliver deliver;
 	uint16_t lane;
-	uint64_t seq;         /* From 1, without holes. */
-	struct hash previous; /* Root of seq - 1; zero for the first. */
-	struct hash root;     /* Over the entry records, in their order. */
-	const struct entry *entries;
+	uint64_t seq;                /* From 1, without holes. */
+	struct hash previous;        /* Root of seq - 1; zero for the first. */
+	struct hash root;            /* Over the entry records, in their order. */
+	const struct entry *entries; /* At least one. */
 	size_t entry_count;
-	const struct block_header
-		*headers; /* DELIVER_HEADERS: of all entries, in order; else NULL. */
+	/* DELIVER_HEADERS: of all blocks of all entries, in order; else none. */
+	const struct block_header *headers;
 	size_t header_count;
-	const struct batch_ref *batches; /* DELIVER_FULL: of all entries, in order; else NULL. */
+	/* DELIVER_FULL: of all entries, in order, at least one each; else none. */
+	const struct batch_ref *batches;
 	size_t batch_count;
 };
 
+/* The tree over the entries: what anchor.root must be. Needs no memory. */
+struct hash anchor_entries_root(enum hash_alg alg, const struct entry *entries, size_t count);
+/* How many bytes anchor_content_encode() appends. */
+uint64_t anchor_content_size(const struct anchor *anchor);
 /* Fails only for memory (buffer_ok). */
 void anchor_content_encode(const struct anchor *anchor, struct buffer *out);
 /* H(content): the idempotency key. The fence is no part of it. */
 struct hash anchor_key(enum hash_alg alg, struct bytes content);
 
-/* Decodes and checks itself: the root is the tree over the entries, subtree roots match the headers
- * where they are given, entries are well-formed. Owns its arrays; end with anchor_decoded_free(). */
+/* Decodes and checks all that the content itself can prove: the root is the tree over the entries,
+ * no two entries of one chain overlap, and, where headers are given, each entry's run from..to is
+ * whole, linked by parents, ends in tip and has the subtree root. Allocates no more than about four
+ * times content.size. Owns its arrays; end with anchor_decoded_free().
+ *
+ * Errors: ZR_INVALID  with the place. */
 struct anchor_decoded;
 bool anchor_content_decode(struct bytes content, struct anchor_decoded **out_anchor,
                            struct err *err) MUST_CHECK;

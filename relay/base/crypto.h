@@ -38,6 +38,8 @@ struct hash sha256(struct bytes bytes);
 
 /* CRC-32C (Castagnoli, RFC 3720 appendix B.4); seed 0 to begin, the last result to go on. */
 uint32_t crc32c(uint32_t seed, struct bytes bytes);
+/* The same without the processor's help: what runs where there is none, and for its test. */
+uint32_t crc32c_portable(uint32_t seed, struct bytes bytes);
 
 /* Cryptographically strong; aborts if the system cannot give any. */
 void random_bytes(void *out_data, size_t size);

@@ -3,6 +3,7 @@
 #define ZR_BASE_CRYPTO_INTERNAL_H
 
 #include <openssl/evp.h>
+#include <openssl/x509.h>
 
 #include "relay/base/crypto.h"
 
@@ -12,6 +13,8 @@ bool crypto_fail(struct err *err, enum err_code code, const char *what);
 /* Our key of an OpenSSL key of a suite we know; pkey is borrowed.
  * Errors: ZR_INVALID  another kind of key, or halves that do not belong together. */
 bool key_from_evp(struct key **out_key, EVP_PKEY *pkey, struct err *err) MUST_CHECK;
+
+X509 *cert_x509(const struct cert *cert); /* Borrowed. */
 
 /* The standard's default distinguishing identifier of an SM2 signer. */
 #define SM2_ID      "1234567812345678"

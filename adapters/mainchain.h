@@ -78,6 +78,10 @@ struct mainchain_options {
 	const char *key_file;
 	const char *token_file; /* Bearer token, read again when the file changes; NULL: none. */
 	const char *proxy;      /* NULL: none, whatever the environment says. */
+	/* What evidence_check() trusts. With it the adapter checks all evidence itself before it says
+	 * FINAL; without (count 0) it only compares what the evidence says with what was asked. */
+	const char *const *trusted_files;
+	size_t trusted_file_count;
 	uint64_t connect_timeout_ms;
 	uint64_t answer_timeout_ms;
 	uint32_t in_flight_max; /* Calls at once; more wait inside, at most in_flight_max * 4. */
@@ -86,22 +90,33 @@ struct mainchain_options {
 /* Counters for metrics, one per endpoint. */
 struct mainchain_endpoint_status {
 	const char *url;
-	bool up; /* The last call it was asked got an answer. */
+	bool up;     /* The last call it was asked got an answer. */
+	bool behind; /* Its last answer was made below its own or another endpoint's height. */
 	uint64_t height;
 	uint64_t call_count, failure_count;
 	uint64_t bytes_out, bytes_in;
 };
+
+/* Pure and offline: does evidence prove, to whoever trusts trusted (PEM public keys or certificates
+ * of the main chain), that an anchor with this lane, seq, root and key is recorded? Appends one line
+ * per check made to out_checks, for people; the other fields of anchor are not looked at.
+ *
+ * Errors: ZR_INVALID  malformed.  ZR_UNTRUSTED  it does not prove that. */
+typedef bool mainchain_evidence_check(struct bytes evidence, struct bytes trusted,
+                                      const struct anchor *anchor, const struct hash *key,
+                                      struct buffer *out_checks, struct err *err);
 
 struct mainchain_adapter {
 	const char *name; /* "http": as in configuration and proofs. */
 	const char *text;
 	unsigned deliver_mask; /* 1 << enum deliver for each it can do. */
 
-	/* Errors: ZR_INVALID  an option; ZR_UNAVAILABLE  a file. No network yet. */
+	/* The process must ignore SIGPIPE. No network yet.
+	 * Errors: ZR_INVALID  an option.  ZR_UNAVAILABLE  a file. */
 	bool (*open)(struct mainchain **out_mainchain, const struct mainchain_options *options,
 	             struct event_base *base, mainchain_on_answer *on_answer, void *arg,
 	             struct err *err);
-	/* Calls still under way get no answer any more. NULL is allowed. */
+	/* Calls still under way get no answer any more. Not from within on_answer. NULL is allowed. */
 	void (*close)(struct mainchain *mainchain);
 	/* Reads files again (certificates, token); keeps the old ones on failure. */
 	bool (*reload)(struct mainchain *mainchain, const struct mainchain_options *options,
@@ -124,13 +139,8 @@ struct mainchain_adapter {
 	void (*endpoint_status)(const struct mainchain *mainchain, size_t index,
 	                        struct mainchain_endpoint_status *out_status);
 
-	/* Pure and offline: does evidence prove, to whoever trusts trusted (PEM public keys or
-	 * certificates of the main chain), that an anchor with this lane, seq, root and key is
-	 * recorded? Appends one line per check made to out_checks, for people.
-	 * Errors: ZR_INVALID  malformed.  ZR_UNTRUSTED  it does not prove that. */
-	bool (*evidence_check)(struct bytes evidence, struct bytes trusted,
-	                       const struct anchor *anchor, const struct hash *key,
-	                       struct buffer *out_checks, struct err *err);
+	/* The same function that adapters/mainchain/evidence.h gives to programs without a network. */
+	mainchain_evidence_check *evidence_check;
 };
 
 /* The adapters there are; the table that names them all is relay/sinks.c. */

@@ -233,29 +233,6 @@ static bool check_no_overlap(const struct anchor *anchor, struct err *err)
 	       err_set(err, ZR_INVALID, "two entries of %s overlap", bad->chain.name);
 }
 
-/* The headers of one entry, as many as its range names. */
-static bool check_run(const struct anchor *anchor, const struct entry *entry,
-                      const struct block_header *headers, struct err *err)
-{
-	struct merkle_builder builder;
-	merkle_builder_init(&builder, anchor->alg);
-	uint64_t count = entry->to - entry->from + 1;
-	for (uint64_t i = 0; i < count; i++) {
-		if (headers[i].height != entry->from + i)
-			return err_set(err, ZR_INVALID, "height is not the next");
-		if (i > 0 && !hash_equal(&headers[i].parent, &headers[i - 1].hash))
-			return err_set(err, ZR_INVALID, "parent is not the block before");
-		struct hash leaf = header_leaf(anchor->alg, &headers[i]);
-		merkle_builder_add(&builder, &leaf);
-	}
-	struct hash subtree = merkle_builder_root(&builder);
-	if (!hash_equal(&headers[count - 1].hash, &entry->tip))
-		return err_set(err, ZR_INVALID, "tip is not the last header's hash");
-	if (!hash_equal(&subtree, &entry->subtree))
-		return err_set(err, ZR_INVALID, "subtree root does not match the headers");
-	return true;
-}
-
 static bool check_headers(const struct anchor *anchor, struct err *err)
 {
 	size_t done = 0;
@@ -263,9 +240,10 @@ static bool check_headers(const struct anchor *anchor, struct err *err)
 		const struct entry *entry = &anchor->entries[i];
 		if (entry->to - entry->from >= anchor->header_count - done)
 			return err_set(err, ZR_INVALID, "headers of entry %zu are missing", i);
-		if (!check_run(anchor, entry, anchor->headers + done, err))
+		size_t count = (size_t)(entry->to - entry->from) + 1;
+		if (!entry_check_headers(anchor->alg, entry, anchor->headers + done, count, err))
 			return err_wrap(err, "headers of entry %zu", i);
-		done += (size_t)(entry->to - entry->from) + 1;
+		done += count;
 	}
 	return done == anchor->header_count ||
 	       err_set(err, ZR_INVALID, "more headers than the entries name");

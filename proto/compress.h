@@ -15,7 +15,7 @@
 /* Stored and sent: never renumber. */
 enum codec { CODEC_NONE = 1, CODEC_ZSTD = 2 };
 
-#define DICTIONARY_SIZE_MAX (1u << 20)
+#define DICTIONARY_SIZE_MAX (512u << 10) /* So that one fits into a frame. */
 #define TRAIN_SAMPLES_MAX   (1u << 20)
 
 struct dictionary;

@@ -251,6 +251,29 @@ struct hash entry_leaf(enum hash_alg alg, const struct entry *entry)
 	return merkle_leaf(alg, (struct bytes){ record, size });
 }
 
+bool entry_check_headers(enum hash_alg alg, const struct entry *entry,
+                         const struct block_header *headers, size_t count, struct err *err)
+{
+	if (count == 0 || count - 1 != entry->to - entry->from)
+		return err_set(err, ZR_INVALID, "%zu headers are not as many as the entry's blocks",
+		               count);
+	struct merkle_builder builder;
+	merkle_builder_init(&builder, alg);
+	for (size_t i = 0; i < count; i++) {
+		if (headers[i].height != entry->from + i)
+			return err_set(err, ZR_INVALID, "header %zu is not of the next height", i);
+		if (i > 0 && !hash_equal(&headers[i].parent, &headers[i - 1].hash))
+			return err_set(err, ZR_INVALID, "header %zu has another parent", i);
+		struct hash leaf = header_leaf(alg, &headers[i]);
+		merkle_builder_add(&builder, &leaf);
+	}
+	struct hash subtree = merkle_builder_root(&builder);
+	if (!hash_equal(&headers[count - 1].hash, &entry->tip))
+		return err_set(err, ZR_INVALID, "the last header is not the entry's tip");
+	return hash_equal(&subtree, &entry->subtree) ||
+	       err_set(err, ZR_INVALID, "the headers do not lead to the entry's subtree");
+}
+
 #define CUSTODY_RECORD_SIZE_MAX \
 	(MAGIC_SIZE + 1 + CHAIN_NAME_MAX + HASH_SIZE + 8 + 8 + 2 * HASH_SIZE)
 

@@ -86,6 +86,12 @@ struct entry {
 void entry_record_encode(const struct entry *entry, struct buffer *out);
 bool entry_record_decode(struct bytes record, struct entry *out_entry, struct err *err) MUST_CHECK;
 struct hash entry_leaf(enum hash_alg alg, const struct entry *entry);
+/* Are these the headers of the entry's blocks, in order: heights from..to, linked by parents, the
+ * last one the tip, and the root over them the subtree?
+ * Errors: ZR_INVALID  with the place. */
+bool entry_check_headers(enum hash_alg alg, const struct entry *entry,
+                         const struct block_header *headers, size_t count,
+                         struct err *err) MUST_CHECK;
 
 /* A compressed batch that the main chain holds under its content hash (deliver: full). */
 struct batch_ref {

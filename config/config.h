@@ -111,7 +111,7 @@ struct config_main_chain {
 	const char *token_file;
 	const char *proxy;
 	struct config_list trusted; /* Files with the main chain's public keys or certificates. */
-	uint16_t lane;
+	uint64_t lane;              /* Below 65536. */
 	enum hash_alg hash;
 	uint64_t anchor_interval_ms; /* An anchor at the latest after so long, */
 	uint64_t anchor_block_count; /* or with so many blocks, */
@@ -141,6 +141,7 @@ struct chain_config {
 	const char *format;
 	const char *trust; /* The file that is pinned: genesis or configuration block. */
 	struct hash epoch; /* Hash of block 0, to compare the pinned file with; zero: not given. */
+	const char *class_name;
 	const struct class_config *class;
 	struct config_list agents; /* Ids, as in the certificates. */
 	enum policy policy;        /* In force: its own, or its class's. */
@@ -180,7 +181,7 @@ struct config_batch {
 	uint64_t bytes; /* Raw. */
 	uint64_t block_count;
 	uint64_t wait_ms;
-	int compression_level;
+	uint64_t compression_level;
 };
 
 enum edge_source { EDGE_SOURCE_FABRIC_DIR = 1, EDGE_SOURCE_LEDGER = 2 };
@@ -196,7 +197,7 @@ struct edge_source_config {
 	enum edge_input input;
 	const char *path;               /* Of the file or socket. */
 	struct config_list csv_columns; /* NAME=NUMBER; see config_csv_column(). */
-	char csv_delimiter;
+	const char *csv_delimiter;      /* One character. */
 	bool csv_skip_header;
 	uint64_t entry_bytes; /* Largest entry. */
 	uint64_t block_interval_ms;

@@ -117,6 +117,10 @@ bool store_stats(struct store *store, struct store_stats *out_stats, struct err 
 /* Frees the slots of readers whose process died. Returns how many. */
 int store_clear_dead_readers(struct store *store);
 
+/* For daemons, at start: where the disk or a damaged tree makes a page of the map unreadable, the
+ * process ends with EXIT_STORE_IO and a line on standard error, instead of a bus error. */
+void store_exit_on_map_fault(void);
+
 /* ---- for tests: faults ---- */
 
 /* Called before each step that can fail; what it returns (0: nothing) is taken for the step's result:

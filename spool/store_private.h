@@ -1,0 +1,86 @@
+/* store_private.h -- what store.c, store_create.c and txn.c share. Nobody else includes it. */
+#ifndef ZR_SPOOL_STORE_PRIVATE_H
+#define ZR_SPOOL_STORE_PRIVATE_H
+
+#include <lmdb.h>
+#include <stdatomic.h>
+
+#include "spool/store.h"
+
+#define STORE_DATA_NAME  "data.mdb"
+#define STORE_NEW_NAME   "data.mdb.new"
+#define STORE_OWNER_NAME "owner.lock"
+#define STORE_PATH_MAX   4096
+
+/* The store's own table: one row, "identity". */
+#define STORE_IDENTITY_TABLE "store"
+#define STORE_IDENTITY_KEY   "identity"
+#define STORE_IDENTITY_ID    0xff /* Its table id in checksums. */
+
+#define STORE_CRC_SIZE 4
+
+struct store_identity {
+	char format[STORE_FORMAT_NAME_MAX + 1];
+	uint32_t version;
+	uint8_t uuid[STORE_UUID_SIZE];
+	int64_t created_ms;
+	uint64_t size_bytes;
+	bool allocated; /* The whole size was taken from the disk at creation. */
+};
+
+struct store {
+	char *dir; /* Owned. */
+	const struct store_format *format;
+	enum store_mode mode;
+	MDB_env *env;
+	MDB_dbi dbis[STORE_TABLES_MAX];
+	struct store_identity identity;
+	uint32_t page_size;
+	uint64_t limit_bytes; /* What this opening allows; LMDB's map is at least as large. */
+	int owner_fd;         /* Holds owner.lock; -1 when reading. */
+	/* Files that were not allocated whole: the disk space is ours up to here. */
+	uint64_t ready_bytes;
+	bool copies_on_write; /* The file system does; allocating ahead proves nothing there. */
+	atomic_bool poisoned;
+	/* When each open read transaction began, monotonic; 0: a free place. */
+	_Atomic int64_t readers[STORE_READERS_MAX];
+	store_fault_fn *fault;
+	void *fault_arg;
+};
+
+/* The checksum that ends every value. */
+uint32_t store_crc(unsigned table, struct bytes key, const struct bytes *parts, size_t part_count);
+
+/* What a fault hook wants this step to result in; 0 for nothing. */
+int store_fault(const struct store *store, const char *point);
+
+/* Sets err from a result of LMDB or an errno, and poisons where the disk may have failed. Always
+ * false. */
+bool store_failed(struct store *store, struct err *err, int rc, const char *what);
+
+/* Makes sure that the next commit, which may write change_bytes, finds room on the disk. */
+bool store_make_room(struct store *store, uint64_t change_bytes, struct err *err) MUST_CHECK;
+
+/* Takes the disk space of the first size_bytes of fd.
+ * Errors: ZR_FULL, ZR_INVALID (cannot allocate), ZR_IO. */
+bool store_allocate(int fd, uint64_t size_bytes, struct err *err) MUST_CHECK;
+
+/* The name of the file system of path if it is one on which an allocated file may run out of space
+ * after all, or which LMDB cannot use safely; NULL for a good one. */
+const char *store_unfit_file_system(const char *path);
+
+/* fsync() of a folder. */
+bool store_sync_folder(const char *path, struct err *err) MUST_CHECK;
+
+/* owner.lock of dir, or a failure naming who has it. Gives the descriptor. */
+bool store_lock_owner(const char *dir, int *out_fd, struct err *err) MUST_CHECK;
+
+void store_identity_encode(const struct store_identity *identity, struct buffer *out);
+bool store_identity_decode(struct bytes value, struct store_identity *out_identity,
+                           struct err *err) MUST_CHECK;
+
+/* dir/name into path; false where that is too long. */
+bool store_path(char path[static STORE_PATH_MAX], const char *dir, const char *name,
+                struct err *err) MUST_CHECK;
+
+#endif

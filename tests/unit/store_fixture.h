@@ -22,16 +22,16 @@
 		}                                                                            \
 	} while (0)
 
-#define MUST_FAIL(call, wanted)                                                                \
-	do {                                                                                   \
-		if (call) {                                                                    \
-			print_error("%s did not fail\n", #call);                               \
-			fail();                                                                \
-		}                                                                              \
-		if (err.code != (wanted)) {                                                    \
-			print_error("%s: %s: %s\n", #call, err_name(err.code), err.message);   \
-			fail();                                                                \
-		}                                                                              \
+#define MUST_FAIL(call, wanted)                                                              \
+	do {                                                                                 \
+		if (call) {                                                                  \
+			print_error("%s did not fail\n", #call);                             \
+			fail();                                                              \
+		}                                                                            \
+		if (err.code != (wanted)) {                                                  \
+			print_error("%s: %s: %s\n", #call, err_name(err.code), err.message); \
+			fail();                                                              \
+		}                                                                            \
 	} while (0)
 
 /* Removes a folder of plain files. */

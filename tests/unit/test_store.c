@@ -164,8 +164,6 @@ static void a_missing_store_is_refused_and_told_apart(void **state)
 static void a_second_opener_is_refused_and_told_who_has_it(void **state)
 {
 	struct fixture *fixture = *state;
-	int pipe_fds[2];
-	assert_int_equal(pipe(pipe_fds), 0);
 	pid_t child = fork();
 	if (child == 0) {
 		struct err err;
@@ -182,8 +180,6 @@ static void a_second_opener_is_refused_and_told_who_has_it(void **state)
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
-	close(pipe_fds[0]);
-	close(pipe_fds[1]);
 }
 
 static void another_process_reads_beside_the_owner(void **state)
@@ -197,10 +193,9 @@ static void another_process_reads_beside_the_owner(void **state)
 		struct store_options options = { .dir = fixture->dir,
 			                         .format = &format,
 			                         .mode = STORE_READ };
-		_exit(store_open(&store, &options, &err) &&
-		                      has(store, TABLE_ANIMALS, "cat", "grey") ?
-		              0 :
-		              1);
+		_exit(store_open(&store, &options, &err) && has(store, TABLE_ANIMALS, "cat", "grey")
+		              ? 0
+		              : 1);
 	}
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -218,7 +213,9 @@ static void another_version_or_format_is_refused_naming_both(void **state)
 	struct store_format newer = format, other = format;
 	newer.version = 4;
 	other.name = "recipes";
-	struct store_options options = { .dir = fixture->dir, .format = &newer, .mode = STORE_WRITE };
+	struct store_options options = { .dir = fixture->dir,
+		                         .format = &newer,
+		                         .mode = STORE_WRITE };
 	MUST_FAIL(store_open(&store, &options, &err), ZR_INVALID);
 	assert_non_null(strstr(err.message, "version 3"));
 	assert_non_null(strstr(err.message, "version 4"));
@@ -491,7 +488,7 @@ static void a_failure_of_any_step_fails_the_transaction_and_stores_nothing(void 
 {
 	struct fixture *fixture = *state;
 	static const struct fault faults[] = {
-		{ "begin", 0, ENOMEM }, { "get", 0, ENOMEM }, { "put", 0, ENOMEM },
+		{ "begin", 0, ENOMEM }, { "get", 0, ENOMEM },    { "put", 0, ENOMEM },
 		{ "put", 1, ENOMEM },   { "delete", 0, ENOMEM }, { "commit", 0, ENOMEM },
 	};
 	put(fixture->store, TABLE_ANIMALS, "cat", "grey");

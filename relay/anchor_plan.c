@@ -59,7 +59,8 @@ bool plan_begin(struct plan *plan)
 	plan->byte_count = 0;
 	for (size_t i = 0; i < plan->class_count; i++) {
 		plan->classes[i].exhausted = plan->classes[i].deliver != plan->deliver;
-		plan->classes[i].wrapped = false;
+		plan->classes[i].took_since_wrap = false;
+		plan->classes[i].was_wrapped = false;
 	}
 	return true;
 }
@@ -100,32 +101,38 @@ bool plan_next(struct plan *plan, size_t *out_class, uint64_t *out_block_max)
 	uint64_t share = (uint64_t)plan->classes[plan->turn].deficit_blocks;
 	uint64_t left = plan->limits.block_max - plan->block_count;
 	uint64_t block_max = share < left ? share : left;
-	*out_block_max =
-		block_max < plan->limits.run_max_blocks ? block_max : plan->limits.run_max_blocks;
+	*out_block_max = block_max < PLAN_QUANTUM_BLOCKS ? block_max : PLAN_QUANTUM_BLOCKS;
 	*out_class = plan->turn;
 	return true;
 }
 
-void plan_took(struct plan *plan, size_t number, const struct chain_key *chain, uint64_t blocks,
-               uint64_t bytes)
+void plan_took(struct plan *plan, size_t number, const struct plan_run *run)
 {
 	struct plan_class *class = &plan->classes[number];
-	class->deficit_blocks -= (int64_t)blocks;
-	class->cursor = *chain;
-	plan->entry_count++;
-	plan->block_count += blocks;
-	plan->byte_count += bytes;
+	class->deficit_blocks -= (int64_t)run->blocks;
+	class->cursor = run->chain;
+	class->took_since_wrap = true;
+	plan->entry_count += run->first ? 1 : 0;
+	plan->block_count += run->blocks;
+	plan->byte_count += run->bytes;
+}
+
+void plan_skipped(struct plan *plan, size_t number, const struct chain_key *chain)
+{
+	plan->classes[number].cursor = *chain;
 }
 
 void plan_wrapped(struct plan *plan, size_t number)
 {
 	struct plan_class *class = &plan->classes[number];
+	bool began_at_first = chain_key_equal(&class->cursor, &(struct chain_key){ { 0 } });
 	class->cursor = (struct chain_key){ { 0 } };
-	if (class->wrapped) {
+	if (!class->took_since_wrap && (began_at_first || class->was_wrapped)) {
 		class->exhausted = true;
 		class->deficit_blocks = 0;
 	}
-	class->wrapped = true;
+	class->was_wrapped = true;
+	class->took_since_wrap = false;
 }
 
 /* ---- finding the culprit ------------------------------------------------------------------- */

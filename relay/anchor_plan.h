@@ -2,9 +2,9 @@
  *
  * Pure. Classes share by deficit round robin: in each round a class may place its weight times
  * PLAN_QUANTUM_BLOCKS, what it overdraws by taking whole batches is owed in the next round, what it
- * leaves because it has nothing pending is not saved up. Within a class the chains take turns, each
- * at most run_max_blocks at a time, so a backlog does not hold up the others. An anchor has one
- * `deliver`; classes of each take turns by anchor.
+ * leaves because it has nothing pending is not saved up. Within a class the chains take turns, a
+ * quantum each, as often as there is room: a backlog fills what the others leave, and no more. An
+ * anchor has one `deliver`; classes of each take turns by anchor.
  *
  * After the main chain refused an anchor without saying why, the plan narrows the choice to the
  * chains under suspicion, half by half, until one is left (P6).
@@ -19,13 +19,12 @@
 #include "proto/record.h"
 
 #define PLAN_CLASS_MAX      32
-#define PLAN_QUANTUM_BLOCKS 64
+#define PLAN_QUANTUM_BLOCKS 256
 
 struct plan_limits {
 	size_t entry_max;
-	uint64_t block_max;      /* At least; one whole batch may go over it. */
-	uint64_t byte_max;       /* What the anchor makes the sender carry. */
-	uint64_t run_max_blocks; /* Of one chain in one anchor. */
+	uint64_t block_max; /* At least; one whole batch may go over it. */
+	uint64_t byte_max;  /* What the anchor makes the sender carry. */
 };
 
 struct plan_class {
@@ -33,7 +32,8 @@ struct plan_class {
 	enum deliver deliver;
 	int64_t deficit_blocks;
 	bool exhausted;          /* Nothing (more) pending, as far as this anchor goes. */
-	bool wrapped;            /* The turn has passed the end of its chains once. */
+	bool took_since_wrap;    /* A whole turn over its chains without this is the end. */
+	bool was_wrapped;        /* In this anchor: so the turn has begun at its first chain. */
 	struct chain_key cursor; /* The chain served last. */
 };
 
@@ -66,9 +66,16 @@ size_t plan_deliver_count(const struct plan *plan);
 /* The class to take a chain from, and how many blocks it may give (at least one batch is taken
  * whatever it says). False: the anchor is full, or no class has anything. */
 bool plan_next(struct plan *plan, size_t *out_class, uint64_t *out_block_max);
-/* A run of the chain was taken. */
-void plan_took(struct plan *plan, size_t number, const struct chain_key *chain, uint64_t blocks,
-               uint64_t bytes);
+/* A run of the chain was taken: the first in this anchor, or one that goes on where that ended. */
+struct plan_run {
+	struct chain_key chain;
+	bool first;
+	uint64_t blocks;
+	uint64_t bytes;
+};
+void plan_took(struct plan *plan, size_t number, const struct plan_run *run);
+/* The chain has nothing (more) to give: its turn is over. */
+void plan_skipped(struct plan *plan, size_t number, const struct chain_key *chain);
 /* The class has no chain after its cursor: the turn starts over, or it is exhausted. */
 void plan_wrapped(struct plan *plan, size_t number);
 

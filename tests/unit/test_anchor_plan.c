@@ -8,7 +8,7 @@
 
 #include "relay/anchor_plan.h"
 
-static const struct plan_limits limits = { 1000, 1000000, 1 << 30, 256 };
+static const struct plan_limits limits = { 1000, 1000000, 1 << 30 };
 
 static struct chain_key key_of(uint8_t number)
 {
@@ -27,8 +27,8 @@ static void plan_busy_anchor(struct plan *plan, uint64_t batch_blocks,
 		uint64_t blocks = 0;
 		while (blocks + batch_blocks <= block_max || blocks == 0)
 			blocks += batch_blocks;
-		struct chain_key key = key_of((uint8_t)(class + 1));
-		plan_took(plan, class, &key, blocks, blocks * 100);
+		struct plan_run run = { key_of((uint8_t)(class + 1)), true, blocks, blocks * 100 };
+		plan_took(plan, class, &run);
 		placed[class] += blocks;
 	}
 }
@@ -37,7 +37,7 @@ static void classes_share_by_their_weights(void **state)
 {
 	struct plan plan;
 	struct plan_limits small = limits;
-	small.block_max = 64 * 100;
+	small.block_max = PLAN_QUANTUM_BLOCKS * 100;
 	plan_init(&plan, &small);
 	plan_set_class(&plan, 0, 1, DELIVER_ANCHOR);
 	plan_set_class(&plan, 1, 3, DELIVER_ANCHOR);
@@ -52,7 +52,7 @@ static void whole_batches_that_overdraw_are_owed_in_the_next_round(void **state)
 {
 	struct plan plan;
 	struct plan_limits small = limits;
-	small.block_max = 64 * 1000;
+	small.block_max = PLAN_QUANTUM_BLOCKS * 1000;
 	plan_init(&plan, &small);
 	plan_set_class(&plan, 0, 1, DELIVER_ANCHOR);
 	plan_set_class(&plan, 1, 1, DELIVER_ANCHOR);
@@ -62,8 +62,8 @@ static void whole_batches_that_overdraw_are_owed_in_the_next_round(void **state)
 	assert_true(plan_begin(&plan));
 	while (plan_next(&plan, &class, &block_max)) {
 		uint64_t blocks = class == 0 ? 500 : 64; /* Class 0 has huge batches. */
-		struct chain_key key = key_of(1);
-		plan_took(&plan, class, &key, blocks, 1);
+		struct plan_run run = { key_of(1), true, blocks, 1 };
+		plan_took(&plan, class, &run);
 		placed[class] += blocks;
 	}
 	assert_true(placed[0] < placed[1] + 1000 && placed[1] < placed[0] + 1000);
@@ -73,28 +73,30 @@ static void whole_batches_that_overdraw_are_owed_in_the_next_round(void **state)
 static void an_anchor_ends_at_each_of_its_limits(void **state)
 {
 	struct plan plan;
-	struct plan_limits tight = { 3, 1000, 1000, 256 };
+	struct plan_limits tight = { 3, 1000, 1000 };
 	size_t class = 0;
 	uint64_t block_max = 0;
-	struct chain_key key = key_of(1);
+	struct plan_run small = { key_of(1), true, 1, 1 };
+	struct plan_run many_blocks = { key_of(1), true, 1000, 1 };
+	struct plan_run many_bytes = { key_of(1), true, 1, 1000 };
 	plan_init(&plan, &tight);
 	plan_set_class(&plan, 0, 1, DELIVER_FULL);
 
 	assert_true(plan_begin(&plan));
 	for (int i = 0; i < 3; i++) {
 		assert_true(plan_next(&plan, &class, &block_max));
-		plan_took(&plan, class, &key, 1, 1);
+		plan_took(&plan, class, &small);
 	}
 	assert_false(plan_next(&plan, &class, &block_max));
 
 	assert_true(plan_begin(&plan));
 	assert_true(plan_next(&plan, &class, &block_max));
-	plan_took(&plan, class, &key, 1000, 1);
+	plan_took(&plan, class, &many_blocks);
 	assert_false(plan_next(&plan, &class, &block_max));
 
 	assert_true(plan_begin(&plan));
 	assert_true(plan_next(&plan, &class, &block_max));
-	plan_took(&plan, class, &key, 1, 1000);
+	plan_took(&plan, class, &many_bytes);
 	assert_false(plan_next(&plan, &class, &block_max));
 	plan_fini(&plan);
 }
@@ -109,12 +111,34 @@ static void a_class_without_pending_blocks_saves_nothing_up(void **state)
 	for (int i = 0; i < 5; i++) {
 		assert_true(plan_begin(&plan));
 		assert_true(plan_next(&plan, &class, &block_max));
-		plan_wrapped(&plan, 0); /* From the cursor to the end. */
-		assert_true(plan_next(&plan, &class, &block_max));
-		plan_wrapped(&plan, 0); /* From the beginning too. */
+		plan_wrapped(&plan, 0);
 		assert_false(plan_next(&plan, &class, &block_max));
 		assert_int_equal(plan.classes[0].deficit_blocks, 0);
 	}
+	plan_fini(&plan);
+}
+
+static void a_class_is_exhausted_after_one_turn_over_all_its_chains(void **state)
+{
+	struct plan plan;
+	size_t class = 0;
+	uint64_t block_max = 0;
+	plan_init(&plan, &limits);
+	plan_set_class(&plan, 0, 1, DELIVER_ANCHOR);
+	plan.classes[0].cursor = key_of(5); /* The last anchor ended there. */
+	assert_true(plan_begin(&plan));
+	assert_true(plan_next(&plan, &class, &block_max));
+	plan_wrapped(&plan, 0); /* Nothing from there to the end: begin at the first. */
+	struct plan_run run = { key_of(3), true, 10, 10 };
+	assert_true(plan_next(&plan, &class, &block_max));
+	plan_took(&plan, 0, &run);
+	assert_true(plan_next(&plan, &class, &block_max));
+	plan_wrapped(&plan, 0); /* Something was taken: another turn. */
+	assert_true(plan_next(&plan, &class, &block_max));
+	plan_skipped(&plan, 0, &run.chain);
+	assert_true(plan_next(&plan, &class, &block_max));
+	plan_wrapped(&plan, 0);
+	assert_false(plan_next(&plan, &class, &block_max));
 	plan_fini(&plan);
 }
 
@@ -212,6 +236,7 @@ int main(void)
 		cmocka_unit_test(whole_batches_that_overdraw_are_owed_in_the_next_round),
 		cmocka_unit_test(an_anchor_ends_at_each_of_its_limits),
 		cmocka_unit_test(a_class_without_pending_blocks_saves_nothing_up),
+		cmocka_unit_test(a_class_is_exhausted_after_one_turn_over_all_its_chains),
 		cmocka_unit_test(delivers_take_turns_by_anchor),
 		cmocka_unit_test(without_classes_there_is_nothing_to_plan),
 		cmocka_unit_test(the_chain_that_is_refused_is_found_half_by_half),

@@ -1,0 +1,61 @@
+/* anchor_build.h -- one anchor as it is submitted: chosen from what is pending, or read back from its
+ * intent. Reads the spool, changes nothing.
+ *
+ * The content of an anchor follows from its entries alone, so a restarted gateway submits the same
+ * bytes under the same key; anchor_draft_load() checks that it does.
+ */
+#ifndef ZR_RELAY_ANCHOR_BUILD_H
+#define ZR_RELAY_ANCHOR_BUILD_H
+
+#include "proto/record.h"
+#include "relay/anchor_plan.h"
+#include "spool/anchors.h"
+#include "spool/batches.h"
+
+struct anchor_draft {
+	struct spool_anchor_id id;
+	struct anchor anchor; /* Its arrays are the ones below. */
+	struct hash key;
+	struct buffer content;
+	struct entry *entries;        /* Owned. */
+	struct chain_key *chains;     /* Owned; of each entry. */
+	struct block_header *headers; /* Owned; DELIVER_HEADERS only. */
+	struct batch_ref *batches;    /* Owned; DELIVER_FULL only. */
+	struct upload *uploads;       /* Owned; DELIVER_FULL only: where each batch is found. */
+	size_t upload_count;
+};
+
+/* A payload the main chain must have before the anchor: a batch, or the dictionary it needs. */
+struct upload {
+	struct hash content;
+	bool is_dictionary;
+	struct chain_key chain; /* Of a batch: */
+	uint64_t height;
+};
+
+void anchor_draft_init(struct anchor_draft *draft);
+void anchor_draft_fini(struct anchor_draft *draft);
+
+/* Which classes and chains there are to choose from. */
+struct anchor_choice {
+	struct spool *spool;
+	struct plan *plan;            /* plan_begin() was called, or it is probing suspects. */
+	const uint8_t *class_numbers; /* In the spool, by class of the plan. */
+	uint8_t sink;
+};
+
+/* Chooses entries by the plan. Nothing pending: true, with draft->anchor.entry_count 0.
+ * Errors: ZR_NO_MEMORY, ZR_CORRUPT (names table and chain), ZR_IO. */
+bool anchor_draft_choose(struct anchor_draft *draft, const struct anchor_choice *choice,
+                         struct err *err) MUST_CHECK;
+
+/* Completes what was chosen: subtree roots, root, content, key. draft->id and the anchor's alg,
+ * deliver and previous are set by the caller. */
+bool anchor_draft_seal(struct anchor_draft *draft, struct spool *spool, struct err *err) MUST_CHECK;
+
+/* Reads an intent back. Errors: ZR_STATE  no such anchor, or what it needs was pruned;
+ *                              ZR_CORRUPT  its content is not what its key says. */
+bool anchor_draft_load(struct anchor_draft *draft, struct spool *spool,
+                       const struct spool_anchor_id *id, struct err *err) MUST_CHECK;
+
+#endif

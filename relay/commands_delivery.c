@@ -1,0 +1,245 @@
+/* commands_delivery.c -- an operator's words that only delivery can answer: the lane and what the
+ * main chain says of it.
+ *
+ *     lane show              phase, fence, open anchors
+ *     lane retry             whatever waits for its backoff is tried now; a fenced lane starts over
+ *     lane stop              nothing is sent until "lane retry"
+ *     lane adopt             after a restore: go on after the main chain's newest anchor
+ *     lane head              the main chain's newest anchor, compared with ours (reconcile)
+ */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/base/exit.h"
+#include "relay/base/log.h"
+#include "relay/delivery_state.h"
+
+static void answer_json(struct delivery_request *request, json_t *take_object, unsigned exit_status)
+{
+	char *text = take_object == NULL ? NULL : json_dumps(take_object, JSON_COMPACT);
+	json_decref(take_object);
+	request->ok = text != NULL;
+	if (text == NULL)
+		(void)err_set(&request->err, ZR_NO_MEMORY, "the answer");
+	else
+		buffer_put(&request->json, bytes_of_string(text));
+	free(text);
+	request->exit_status = request->ok ? exit_status : EXIT_FAILED;
+	delivery_answer_request(request);
+}
+
+static void answer_error(struct delivery_request *request)
+{
+	request->ok = false;
+	request->exit_status = EXIT_FAILED;
+	delivery_answer_request(request);
+}
+
+static json_t *hash_json(const struct hash *hash)
+{
+	char hex[HASH_HEX_SIZE];
+	return json_string(hash_hex(hash, hex));
+}
+
+static json_t *anchor_json(const struct lane_anchor *anchor, int64_t now_ms)
+{
+	int64_t wait_ms = anchor->next_try_ms > now_ms ? anchor->next_try_ms - now_ms : 0;
+	return json_pack("{s:I, s:s, s:I, s:I, s:b, s:o, s:o}", "seq", (json_int_t)anchor->seq,
+	                 "state", spool_anchor_state_name(anchor->state), "attempts",
+	                 (json_int_t)anchor->attempts, "next_try_in_ms", (json_int_t)wait_ms,
+	                 "call_under_way", anchor->asked || anchor->finishing, "root",
+	                 hash_json(&anchor->root), "key", hash_json(&anchor->key));
+}
+
+static json_t *lane_json(const struct delivery *delivery)
+{
+	const struct lane *lane = &delivery->lane;
+	json_t *open = json_array();
+	for (size_t i = 0; i < lane->anchor_count; i++)
+		(void)json_array_append_new(open,
+		                            anchor_json(&lane->anchors[i], delivery_now(delivery)));
+	return json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o}", "sink",
+	                 delivery->sink->name, "lane", (int)lane->options.lane, "phase",
+	                 lane_phase_name(lane->phase), "halt", lane_halt_name(lane->halt), "text",
+	                 lane_halt_text(lane->halt), "fence", (json_int_t)lane->fence, "final_seq",
+	                 (json_int_t)lane->final_seq, "main_chain_height",
+	                 (json_int_t)lane->height_seen, "last_answer", delivery->reason, "open",
+	                 open);
+}
+
+static unsigned lane_exit_status(const struct delivery *delivery)
+{
+	return delivery->lane.phase == LANE_HALTED ? EXIT_DEGRADED : EXIT_OK;
+}
+
+static void show(struct delivery *delivery, struct delivery_request *request)
+{
+	answer_json(request, lane_json(delivery), lane_exit_status(delivery));
+}
+
+static void retry(struct delivery *delivery, struct delivery_request *request)
+{
+	if (!request->dry_run) {
+		log_info("lane-retried", "who=%s", request->user);
+		lane_restart(&delivery->lane, delivery_now(delivery));
+		delivery->maybe_pending = true;
+		delivery_wake(delivery);
+	}
+	show(delivery, request);
+}
+
+static void stop(struct delivery *delivery, struct delivery_request *request)
+{
+	if (!request->dry_run) {
+		log_warn("lane-stopped", "who=%s reason=\"%s\"", request->user, request->reason);
+		lane_stop(&delivery->lane, LANE_HALT_OPERATOR);
+	}
+	show(delivery, request);
+}
+
+/* ---- what waits for the main chain ---------------------------------------------------------- */
+
+static void ask_head(struct delivery *delivery, struct delivery_request *request)
+{
+	if (delivery->command != NULL) {
+		(void)err_set(&request->err, ZR_FULL,
+		              "another command waits for the main chain; try again");
+		answer_error(request);
+		return;
+	}
+	if (!delivery_ask(delivery, request, LANE_ASK_HEAD, NULL, &request->err)) {
+		answer_error(request);
+		return;
+	}
+	delivery->command = request;
+}
+
+struct op_adopt {
+	struct writer_op op;
+	struct spool_anchor_id id;
+	struct hash root, key;
+	int64_t now_ms;
+	struct delivery_request *request;
+};
+
+static bool apply_adopt(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct op_adopt *adopt = (struct op_adopt *)op;
+	return spool_lane_adopt(txn, &adopt->id, &adopt->root, &adopt->key, adopt->now_ms, err) &&
+	       spool_adopted(txn, err);
+}
+
+static void done_adopt(struct writer_op *op, void *arg)
+{
+	struct delivery *delivery = arg;
+	struct op_adopt *adopt = (struct op_adopt *)op;
+	struct delivery_request *request = adopt->request;
+	delivery->ops_under_way--;
+	if (op->ok) {
+		struct lane_options options = delivery->lane.options;
+		log_warn("lane-adopted", "seq=%" PRIu64 " who=%s reason=\"%s\"", adopt->id.seq,
+		         request->user, request->reason);
+		lane_init(&delivery->lane, &options, adopt->id.seq, &adopt->root,
+		          delivery->lane.chance);
+		delivery->maybe_pending = true;
+		show(delivery, request);
+	} else {
+		request->err = op->err;
+		answer_error(request);
+	}
+	free(adopt);
+}
+
+/* After a restore: the lane goes on behind the main chain's newest anchor. */
+static void adopt_head(struct delivery *delivery, struct delivery_request *request,
+                       const struct mainchain_answer *answer)
+{
+	if (delivery->lane.halt != LANE_HALT_SPOOL_RESTORED) {
+		(void)err_set(&request->err, ZR_STATE,
+		              "the lane did not stop for a restored spool (%s)",
+		              lane_halt_name(delivery->lane.halt));
+		answer_error(request);
+		return;
+	}
+	struct op_adopt *adopt = calloc(1, sizeof(*adopt));
+	if (adopt == NULL) {
+		(void)err_set(&request->err, ZR_NO_MEMORY, "adopting");
+		answer_error(request);
+		return;
+	}
+	adopt->op = (struct writer_op){ .work = SPOOL_UPKEEP,
+		                        .apply = apply_adopt,
+		                        .on_done = done_adopt,
+		                        .reply = delivery->replies };
+	adopt->id = delivery_anchor_id(delivery, answer->seq);
+	adopt->root = answer->root;
+	adopt->key = answer->key;
+	adopt->now_ms = clock_wall_ms(delivery->options.clock);
+	adopt->request = request;
+	if (!writer_submit(delivery->options.writer, &adopt->op, &request->err)) {
+		free(adopt);
+		answer_error(request);
+		return;
+	}
+	delivery->ops_under_way++;
+}
+
+static void compare_head(struct delivery *delivery, struct delivery_request *request,
+                         const struct mainchain_answer *answer)
+{
+	const struct lane *lane = &delivery->lane;
+	const struct lane_anchor *open =
+		answer->seq == 0 ? NULL : lane_find(&delivery->lane, answer->seq);
+	bool same = answer->seq == lane->final_seq
+	                    ? lane->final_seq == 0 || hash_equal(&answer->root, &lane->final_root)
+	                    : open != NULL && hash_equal(&open->root, &answer->root);
+	json_t *object = json_pack(
+		"{s:b, s:I, s:I, s:I, s:I, s:o, s:o}", "same", same, "head_seq",
+		(json_int_t)answer->seq, "final_seq", (json_int_t)lane->final_seq,
+		"main_chain_height", (json_int_t)answer->height, "fence", (json_int_t)answer->fence,
+		"head_root", hash_json(&answer->root), "final_root", hash_json(&lane->final_root));
+	answer_json(request, object, same ? EXIT_OK : EXIT_INTEGRITY);
+}
+
+void delivery_command_answer(struct delivery *delivery, struct delivery_request *request,
+                             const struct mainchain_answer *answer)
+{
+	delivery->command = NULL;
+	if (answer->outcome != MAINCHAIN_OK) {
+		(void)err_set(&request->err, ZR_UNAVAILABLE, "the main chain does not answer: %s",
+		              answer->detail == NULL ? "no detail" : answer->detail);
+		answer_error(request);
+		return;
+	}
+	if (strcmp(request->words[1], "adopt") == 0 && !request->dry_run)
+		adopt_head(delivery, request, answer);
+	else
+		compare_head(delivery, request, answer);
+}
+
+/* ---- the table ------------------------------------------------------------------------------ */
+
+static const struct {
+	const char *word;
+	void (*run)(struct delivery *delivery, struct delivery_request *request);
+} rows[] = {
+	{ "show", show },     { "retry", retry },    { "stop", stop },
+	{ "head", ask_head }, { "adopt", ask_head },
+};
+
+void delivery_command(struct delivery *delivery, struct delivery_request *request)
+{
+	bool is_lane = request->word_count >= 2 && strcmp(request->words[0], "lane") == 0;
+	for (size_t i = 0; is_lane && i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (strcmp(request->words[1], rows[i].word) == 0) {
+			rows[i].run(delivery, request);
+			return;
+		}
+	}
+	(void)err_set(&request->err, ZR_INVALID, "delivery knows no such command");
+	request->ok = false;
+	request->exit_status = EXIT_BAD_USAGE;
+	delivery_answer_request(request);
+}

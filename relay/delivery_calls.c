@@ -1,0 +1,372 @@
+/* delivery_calls.c -- calls to the main chain, uploads, and what their answers set in motion. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/base/log.h"
+#include "relay/delivery_state.h"
+#include "spool/audit.h"
+
+static struct delivery_call *call_new(struct delivery *delivery, enum lane_step step, uint64_t seq,
+                                      const struct hash *key)
+{
+	for (size_t i = 0; i < DELIVERY_CALLS_MAX; i++) {
+		struct delivery_call *call = &delivery->calls[i];
+		if (call->token != 0)
+			continue;
+		*call = (struct delivery_call){ .token = ++delivery->next_token,
+			                        .step = step,
+			                        .seq = seq };
+		if (key != NULL)
+			call->key = *key;
+		return call;
+	}
+	return NULL;
+}
+
+static struct delivery_call *call_find(struct delivery *delivery, uint64_t token)
+{
+	for (size_t i = 0; i < DELIVERY_CALLS_MAX; i++) {
+		if (delivery->calls[i].token == token)
+			return &delivery->calls[i];
+	}
+	return NULL;
+}
+
+bool delivery_has_calls(const struct delivery *delivery)
+{
+	for (size_t i = 0; i < DELIVERY_CALLS_MAX; i++) {
+		if (delivery->calls[i].token != 0)
+			return true;
+	}
+	return false;
+}
+
+/* ---- uploads ------------------------------------------------------------------------------- */
+
+void delivery_upload_fini(struct delivery_upload *upload)
+{
+	anchor_draft_fini(&upload->draft);
+	free(upload->done);
+	memset(upload, 0, sizeof(*upload));
+}
+
+static bool upload_begin(struct delivery *delivery, uint64_t seq, struct err *err)
+{
+	struct delivery_upload *upload = &delivery->upload;
+	const struct lane_anchor *anchor = lane_find(&delivery->lane, seq);
+	if (upload->seq != seq || !hash_equal(&upload->draft.key, &anchor->key)) {
+		assert(upload->under_way == 0); /* One anchor at a time is on its way out. */
+		delivery_upload_fini(upload);
+		struct spool_anchor_id id = delivery_anchor_id(delivery, seq);
+		if (!anchor_draft_load(&upload->draft, delivery->options.spool, &id, err))
+			return false;
+		upload->done = calloc(upload->draft.upload_count + 1, sizeof(*upload->done));
+		if (upload->done == NULL)
+			return err_set(err, ZR_NO_MEMORY, "%zu uploads",
+			               upload->draft.upload_count);
+		upload->seq = seq;
+	}
+	upload->next = 0;
+	upload->failed = false;
+	return true;
+}
+
+static bool upload_payload(struct delivery *delivery, const struct upload *what, struct buffer *out,
+                           struct err *err)
+{
+	struct spool *spool = delivery->options.spool;
+	if (what->is_dictionary)
+		return spool_dictionary_get(spool, &what->content, out, err);
+	struct spool_batch_info info;
+	if (spool_batch_payload(spool, &what->chain, what->height, &info, out, err))
+		return true;
+	struct delivery_notice *notice =
+		err->code == ZR_CORRUPT ? delivery_notice_new(DELIVERY_PAYLOAD_LOST) : NULL;
+	if (notice != NULL && spool_batch_info(spool, &what->chain, what->height, &info, NULL)) {
+		notice->chain = what->chain;
+		notice->from = info.first_height;
+		notice->to = spool_batch_next(&info) - 1;
+		(void)snprintf(notice->reason, sizeof(notice->reason), "%.150s", err->message);
+		delivery_tell(delivery, notice);
+	} else {
+		free(notice);
+	}
+	return false;
+}
+
+static bool upload_one(struct delivery *delivery, size_t index, struct err *err)
+{
+	const struct upload *what = &delivery->upload.draft.uploads[index];
+	struct delivery_call *call =
+		call_new(delivery, LANE_UPLOAD, delivery->upload.seq, &delivery->upload.draft.key);
+	if (call == NULL)
+		return err_set(err, ZR_FULL, "%d calls are under way", DELIVERY_CALLS_MAX);
+	call->upload = index;
+	struct buffer payload = BUFFER_EMPTY;
+	bool sent = upload_payload(delivery, what, &payload, err) &&
+	            delivery->adapter->put(delivery->mainchain, call->token, &what->content,
+	                                   buffer_bytes(&payload), err);
+	buffer_fini(&payload);
+	if (!sent)
+		call->token = 0;
+	return sent;
+}
+
+/* Keeps up to in_flight uploads going; says when all are done or some failed. */
+static void upload_go_on(struct delivery *delivery)
+{
+	struct delivery_upload *upload = &delivery->upload;
+	struct err err;
+	while (!upload->failed && upload->next < upload->draft.upload_count &&
+	       upload->under_way < delivery->sink->in_flight_count) {
+		if (!upload->done[upload->next]) {
+			if (!upload_one(delivery, upload->next, &err)) {
+				delivery_say(delivery, "%s", err.message);
+				upload->failed = upload->under_way == 0 || err.code != ZR_FULL;
+				break;
+			}
+			upload->under_way++;
+		}
+		upload->next++;
+	}
+	if (upload->under_way > 0)
+		return;
+	bool complete = !upload->failed && upload->next >= upload->draft.upload_count;
+	lane_uploaded(&delivery->lane, upload->seq, complete, delivery_now(delivery));
+	if (complete)
+		delivery_upload_fini(upload);
+}
+
+static void on_upload_answer(struct delivery *delivery, const struct delivery_call *call,
+                             const struct mainchain_answer *answer)
+{
+	struct delivery_upload *upload = &delivery->upload;
+	if (call->seq != upload->seq)
+		return;
+	upload->under_way--;
+	if (answer->outcome == MAINCHAIN_OK) {
+		upload->done[call->upload] = true;
+		delivery->progress_ms = delivery_now(delivery);
+	} else {
+		upload->failed = true;
+		delivery_say(delivery, "upload: %s",
+		             answer->detail == NULL ? "no answer" : answer->detail);
+	}
+	upload_go_on(delivery);
+}
+
+/* ---- steps --------------------------------------------------------------------------------- */
+
+static bool call_submit(struct delivery *delivery, const struct delivery_call *call,
+                        struct err *err)
+{
+	struct anchor_draft draft;
+	struct spool_anchor_id id = delivery_anchor_id(delivery, call->seq);
+	anchor_draft_init(&draft);
+	bool sent =
+		anchor_draft_load(&draft, delivery->options.spool, &id, err) &&
+		delivery->adapter->submit(delivery->mainchain, call->token, &draft.key,
+	                                  buffer_bytes(&draft.content), delivery->lane.fence, err);
+	anchor_draft_fini(&draft);
+	return sent;
+}
+
+static bool call_begin(struct delivery *delivery, const struct delivery_call *call, struct err *err)
+{
+	const struct mainchain_adapter *adapter = delivery->adapter;
+	uint16_t lane = delivery->lane.options.lane;
+	switch (call->step) {
+	case LANE_ASK_HEAD:
+		return adapter->head(delivery->mainchain, call->token, lane, err);
+	case LANE_TAKE_FENCE:
+		return adapter->fence(delivery->mainchain, call->token, lane,
+		                      delivery->lane.fence_seen, err);
+	case LANE_LOOKUP:
+		return adapter->lookup(delivery->mainchain, call->token, lane, &call->key, err);
+	case LANE_SUBMIT:
+		return call_submit(delivery, call, err);
+	case LANE_UPLOAD:
+	case LANE_VOID:
+	case LANE_WAIT:
+		break;
+	}
+	assert(false); /* Not a call. */
+	return false;
+}
+
+/* A lane step that is a call: begun, or deferred. */
+static void perform_call(struct delivery *delivery, enum lane_step step, uint64_t seq)
+{
+	const struct lane_anchor *anchor = seq == 0 ? NULL : lane_find(&delivery->lane, seq);
+	struct delivery_call *call =
+		call_new(delivery, step, seq, anchor == NULL ? NULL : &anchor->key);
+	struct err err = { .code = ZR_FULL, .message = "too many calls are under way" };
+	if (call != NULL && call_begin(delivery, call, &err)) {
+		if (step == LANE_SUBMIT) {
+			delivery->submission_count++;
+			delivery->retry_count += anchor->attempts > 0 ? 1 : 0;
+			log_info("anchor-submitted", "seq=%" PRIu64 " attempt=%" PRIu32, seq,
+			         anchor->attempts + 1);
+		}
+		return;
+	}
+	if (call != NULL)
+		call->token = 0;
+	if (err.code != ZR_FULL)
+		log_error("anchor-step-failed", "seq=%" PRIu64 " why=%s detail=\"%s\"", seq,
+		          err_name(err.code), err.message);
+	delivery_say(delivery, "%s", err.message);
+	lane_deferred(&delivery->lane, step, seq, delivery_now(delivery));
+}
+
+void delivery_perform(struct delivery *delivery, enum lane_step step, uint64_t seq)
+{
+	struct err err;
+	switch (step) {
+	case LANE_WAIT:
+		return;
+	case LANE_UPLOAD:
+		if (upload_begin(delivery, seq, &err)) {
+			upload_go_on(delivery);
+			return;
+		}
+		break;
+	case LANE_VOID:
+		if (delivery_op_void(delivery, seq, &err))
+			return;
+		break;
+	case LANE_ASK_HEAD:
+	case LANE_TAKE_FENCE:
+	case LANE_SUBMIT:
+	case LANE_LOOKUP:
+		perform_call(delivery, step, seq);
+		return;
+	}
+	log_error("anchor-step-failed", "seq=%" PRIu64 " why=%s detail=\"%s\"", seq,
+	          err_name(err.code), err.message);
+	delivery_say(delivery, "%s", err.message);
+	lane_deferred(&delivery->lane, step, seq, delivery_now(delivery));
+}
+
+bool delivery_ask(struct delivery *delivery, struct delivery_request *request, enum lane_step step,
+                  const struct hash *key, struct err *err)
+{
+	struct delivery_call *call = call_new(delivery, step, 0, key);
+	if (call == NULL)
+		return err_set(err, ZR_FULL, "%d calls are under way", DELIVERY_CALLS_MAX);
+	call->request = request;
+	if (call_begin(delivery, call, err))
+		return true;
+	call->token = 0;
+	return false;
+}
+
+/* ---- answers ------------------------------------------------------------------------------- */
+
+/* While suspects are being tried, an accepted anchor clears its chains. */
+static void clear_suspects(struct delivery *delivery, uint64_t seq)
+{
+	const struct chain_key *suspects;
+	if (plan_probe(&delivery->plan, &suspects) == 0)
+		return;
+	struct entry *entries = NULL;
+	size_t count = 0;
+	struct spool_anchor_id id = delivery_anchor_id(delivery, seq);
+	struct err err;
+	if (!spool_anchor_entries(delivery->options.spool, &id, &entries, &count, &err)) {
+		log_warn("anchor-entries-unread", "seq=%" PRIu64 " detail=\"%s\"", seq,
+		         err.message);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct chain_key key = chain_key(&entries[i].chain);
+		plan_accepted(&delivery->plan, &key, 1);
+	}
+	free(entries);
+	delivery->more_pending = true;
+}
+
+static void on_final(struct delivery *delivery, struct lane_anchor *anchor,
+                     const struct mainchain_answer *answer)
+{
+	struct err err;
+	clear_suspects(delivery, anchor->seq);
+	if (delivery_op_final(delivery, anchor, answer->evidence, &err))
+		return;
+	/* Asked again a little later; the main chain will say the same. */
+	anchor->finishing = false;
+	anchor->next_try_ms = delivery_now(delivery) + delivery->lane.options.retry_max_ms;
+	log_error("anchor-receipt-failed", "seq=%" PRIu64 " detail=\"%s\"", anchor->seq,
+	          err.message);
+}
+
+static void on_state(struct delivery *delivery, const struct lane_anchor *anchor,
+                     const struct mainchain_answer *answer)
+{
+	delivery->progress_ms = delivery_now(delivery);
+	if (anchor->state == SPOOL_ANCHOR_INCLUDED)
+		clear_suspects(delivery, anchor->seq);
+	if (answer->outcome == MAINCHAIN_REJECTED) {
+		delivery->reject_count++;
+		log_warn("anchor-rejected", "seq=%" PRIu64 " detail=\"%s\"", anchor->seq,
+		         delivery->reason);
+	}
+	log_info("anchor-state", "seq=%" PRIu64 " state=%s height=%" PRIu64, anchor->seq,
+	         spool_anchor_state_name(anchor->state), answer->height);
+	delivery_op_state(delivery, anchor);
+}
+
+static void on_lane_answer(struct delivery *delivery, const struct delivery_call *call,
+                           const struct mainchain_answer *answer)
+{
+	struct lane_anchor *anchor = call->seq == 0 ? NULL : lane_find(&delivery->lane, call->seq);
+	if (call->seq != 0 && (anchor == NULL || !hash_equal(&anchor->key, &call->key)))
+		return; /* It was about an anchor that is void by now. */
+	enum lane_news news =
+		lane_on_answer(&delivery->lane, delivery_now(delivery), call->seq, answer);
+	switch (news) {
+	case LANE_NEWS_FINAL:
+		on_final(delivery, anchor, answer);
+		return;
+	case LANE_NEWS_STATE:
+		on_state(delivery, anchor, answer);
+		return;
+	case LANE_NEWS_MISSING:
+		delivery_upload_fini(&delivery->upload); /* Put everything again. */
+		return;
+	case LANE_NEWS_RUNNING:
+		log_info("lane-running", "lane=%u fence=%" PRIu64 " final=%" PRIu64,
+		         (unsigned)delivery->lane.options.lane, delivery->lane.fence,
+		         delivery->lane.final_seq);
+		delivery->progress_ms = delivery_now(delivery);
+		return;
+	case LANE_NEWS_HALTED:
+		log_error("lane-halted", "lane=%u why=%s detail=\"%s\"",
+		          (unsigned)delivery->lane.options.lane,
+		          lane_halt_name(delivery->lane.halt), lane_halt_text(delivery->lane.halt));
+		return;
+	case LANE_NEWS_NONE:
+		return;
+	}
+}
+
+void delivery_on_answer(const struct mainchain_answer *answer, void *arg)
+{
+	struct delivery *delivery = arg;
+	struct delivery_call *found = call_find(delivery, answer->token);
+	assert(found != NULL);
+	struct delivery_call call = *found;
+	found->token = 0;
+	if (answer->outcome != MAINCHAIN_OK && answer->outcome != MAINCHAIN_INCLUDED &&
+	    answer->outcome != MAINCHAIN_FINAL && answer->detail != NULL)
+		delivery_say(delivery, "%s", answer->detail);
+	if (call.request != NULL)
+		delivery_command_answer(delivery, call.request, answer);
+	else if (call.step == LANE_UPLOAD)
+		on_upload_answer(delivery, &call, answer);
+	else
+		on_lane_answer(delivery, &call, answer);
+	delivery_wake(delivery);
+}

@@ -1,0 +1,525 @@
+/* delivery_ops.c -- what delivery changes in the spool. Each op is made, submitted, applied by the
+ * writer's thread, and comes back to on_done on ours. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/base/log.h"
+#include "relay/delivery_state.h"
+
+/* Gives op to the writer; it is freed by its on_done, or here if it was not taken. */
+static bool submit(struct delivery *delivery, struct writer_op *op, struct err *err)
+{
+	op->work = SPOOL_UPKEEP;
+	op->reply = delivery->replies;
+	if (!writer_submit(delivery->options.writer, op, err)) {
+		free(op);
+		return false;
+	}
+	delivery->ops_under_way++;
+	return true;
+}
+
+static void ended(struct delivery *delivery, struct writer_op *op)
+{
+	delivery->ops_under_way--;
+	free(op);
+}
+
+/* ---- class numbers ------------------------------------------------------------------------- */
+
+struct op_classes {
+	struct writer_op op;
+	size_t count;
+	const char *names[PLAN_CLASS_MAX]; /* Borrowed from the configuration. */
+	uint8_t numbers[PLAN_CLASS_MAX];
+};
+
+static bool apply_classes(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct op_classes *classes = (struct op_classes *)op;
+	for (size_t i = 0; i < classes->count; i++) {
+		if (!spool_class_number(txn, classes->names[i], &classes->numbers[i], err))
+			return false;
+	}
+	return true;
+}
+
+static void done_classes(struct writer_op *op, void *arg)
+{
+	struct delivery *delivery = arg;
+	struct op_classes *classes = (struct op_classes *)op;
+	if (op->ok) {
+		memcpy(delivery->class_numbers, classes->numbers, sizeof(classes->numbers));
+		delivery->classes_ready = true;
+		delivery->maybe_pending = true;
+	} else {
+		log_warn("delivery-classes-failed", "detail=\"%s\"", op->err.message);
+	}
+	ended(delivery, op);
+}
+
+bool delivery_op_classes(struct delivery *delivery, struct err *err)
+{
+	const struct gateway_config *gateway = &delivery->options.config->gateway;
+	struct op_classes *classes = calloc(1, sizeof(*classes));
+	if (classes == NULL)
+		return err_set(err, ZR_NO_MEMORY, "the classes");
+	classes->op.apply = apply_classes;
+	classes->op.on_done = done_classes;
+	for (size_t i = 0; i < gateway->class_count && i < PLAN_CLASS_MAX; i++)
+		classes->names[classes->count++] = gateway->classes[i].name;
+	return submit(delivery, &classes->op, err);
+}
+
+/* ---- intent -------------------------------------------------------------------------------- */
+
+struct op_intent {
+	struct writer_op op;
+	struct anchor_draft draft;
+	struct spool_anchor anchor;
+	bool full; /* The plan's limits were reached: more is pending. */
+};
+
+static void free_intent(struct op_intent *intent)
+{
+	anchor_draft_fini(&intent->draft);
+	free(intent);
+}
+
+static bool apply_intent(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct op_intent *intent = (struct op_intent *)op;
+	return spool_anchor_put(txn, &intent->anchor, intent->draft.entries,
+	                        intent->draft.anchor.entry_count, err);
+}
+
+static void done_intent(struct writer_op *op, void *arg)
+{
+	struct delivery *delivery = arg;
+	struct op_intent *intent = (struct op_intent *)op;
+	const struct spool_anchor *anchor = &intent->anchor;
+	delivery->building = false;
+	delivery->ops_under_way--;
+	if (op->ok) {
+		lane_intended(&delivery->lane, anchor->id.seq, &anchor->root, &anchor->key);
+		delivery->more_pending = intent->full;
+		delivery->progress_ms = delivery_now(delivery);
+		log_info("anchor-intended", "seq=%" PRIu64 " entries=%zu deliver=%s bytes=%zu",
+		         anchor->id.seq, intent->draft.anchor.entry_count,
+		         deliver_name(anchor->deliver), intent->draft.content.size);
+	} else {
+		/* A chain was frozen or adopted between choosing and spooling: choose again. */
+		log_warn("anchor-intent-refused", "seq=%" PRIu64 " detail=\"%s\"", anchor->id.seq,
+		         op->err.message);
+		delivery_say(delivery, "%s", op->err.message);
+	}
+	free_intent(intent);
+}
+
+/* Plans until some `deliver` has something, or none has. */
+static bool choose(struct delivery *delivery, struct anchor_draft *draft, struct err *err)
+{
+	const struct chain_key *suspects;
+	struct anchor_choice choice = { .spool = delivery->options.spool,
+		                        .plan = &delivery->plan,
+		                        .class_numbers = delivery->class_numbers,
+		                        .sink = SPOOL_SINK_MAIN };
+	size_t tries = plan_deliver_count(&delivery->plan);
+	if (plan_probe(&delivery->plan, &suspects) > 0)
+		return anchor_draft_choose(draft, &choice, err);
+	while (tries-- > 0 && draft->anchor.entry_count == 0) {
+		anchor_draft_fini(draft);
+		if (!plan_begin(&delivery->plan) || !anchor_draft_choose(draft, &choice, err))
+			return false;
+	}
+	return true;
+}
+
+static void describe(struct delivery *delivery, struct op_intent *intent)
+{
+	struct anchor_draft *draft = &intent->draft;
+	uint64_t seq = 0;
+	lane_tail(&delivery->lane, &seq, &draft->anchor.previous);
+	draft->id = delivery_anchor_id(delivery, seq);
+	draft->anchor.alg = delivery->sink->hash;
+}
+
+static void fill(struct delivery *delivery, struct op_intent *intent)
+{
+	const struct anchor_draft *draft = &intent->draft;
+	intent->anchor = (struct spool_anchor){
+		.id = draft->id,
+		.alg = draft->anchor.alg,
+		.deliver = draft->anchor.deliver,
+		.previous = draft->anchor.previous,
+		.root = draft->anchor.root,
+		.key = draft->key,
+		.created_ms = clock_wall_ms(delivery->options.clock),
+		.sent_at_height = delivery->lane.height_seen,
+	};
+	intent->full = delivery->plan.entry_count >= delivery->plan.limits.entry_max ||
+	               delivery->plan.block_count >= delivery->plan.limits.block_max ||
+	               delivery->plan.byte_count >= delivery->plan.limits.byte_max;
+}
+
+/* Suspects that have nothing to send any more cannot be tried: let go of them. */
+static void forget_suspects(struct delivery *delivery)
+{
+	const struct chain_key *suspects;
+	size_t count;
+	while ((count = plan_probe(&delivery->plan, &suspects)) > 0) {
+		struct chain_key first = suspects[0];
+		plan_cleared(&delivery->plan, &first);
+	}
+}
+
+bool delivery_op_intent(struct delivery *delivery, bool *out_nothing, struct err *err)
+{
+	*out_nothing = false;
+	struct op_intent *intent = calloc(1, sizeof(*intent));
+	if (intent == NULL)
+		return err_set(err, ZR_NO_MEMORY, "an anchor");
+	intent->op.apply = apply_intent;
+	intent->op.on_done = done_intent;
+	anchor_draft_init(&intent->draft);
+	if (!choose(delivery, &intent->draft, err))
+		goto fail;
+	if (intent->draft.anchor.entry_count == 0) {
+		forget_suspects(delivery);
+		*out_nothing = true;
+		goto fail;
+	}
+	describe(delivery, intent);
+	if (!anchor_draft_seal(&intent->draft, delivery->options.spool, err))
+		goto fail;
+	fill(delivery, intent);
+	intent->op.work = SPOOL_UPKEEP;
+	intent->op.reply = delivery->replies;
+	if (!writer_submit(delivery->options.writer, &intent->op, err))
+		goto fail;
+	delivery->ops_under_way++;
+	delivery->building = true;
+	return true;
+
+fail:
+	free_intent(intent);
+	return false;
+}
+
+/* ---- state, for people and for `pending` ---------------------------------------------------- */
+
+struct op_state {
+	struct writer_op op;
+	struct spool_anchor anchor;
+};
+
+static bool apply_state(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	return spool_anchor_update(txn, &((struct op_state *)op)->anchor, err);
+}
+
+static void done_state(struct writer_op *op, void *arg)
+{
+	ended(arg, op); /* A lost one is harmless: after a restart everything is UNKNOWN. */
+}
+
+void delivery_op_state(struct delivery *delivery, const struct lane_anchor *anchor)
+{
+	struct op_state *state = calloc(1, sizeof(*state));
+	if (state == NULL)
+		return;
+	state->op.apply = apply_state;
+	state->op.on_done = done_state;
+	int64_t wait_ms = anchor->next_try_ms - delivery_now(delivery);
+	state->anchor = (struct spool_anchor){
+		.id = delivery_anchor_id(delivery, anchor->seq),
+		.state = anchor->state,
+		.attempts = anchor->attempts,
+		.sent_at_height = anchor->sent_height,
+		.next_try_ms = clock_wall_ms(delivery->options.clock) + (wait_ms > 0 ? wait_ms : 0),
+	};
+	(void)snprintf(state->anchor.detail, sizeof(state->anchor.detail), "%s", delivery->reason);
+	struct err err;
+	if (!submit(delivery, &state->op, &err))
+		log_debug("anchor-state-unsaved", "seq=%" PRIu64 " detail=\"%s\"", anchor->seq,
+		          err.message);
+}
+
+/* ---- final --------------------------------------------------------------------------------- */
+
+struct op_final {
+	struct writer_op op;
+	struct spool_anchor_id id;
+	struct spool_receipt receipt; /* Points into the fields below. */
+	struct buffer evidence;
+	struct signature signature;
+	struct hash key_id;
+};
+
+static bool apply_final(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct op_final *final = (struct op_final *)op;
+	return spool_anchor_finalize(txn, &final->id, &final->receipt, err);
+}
+
+static void tell_final(struct delivery *delivery, uint64_t seq)
+{
+	struct delivery_notice *notice = delivery_notice_new(DELIVERY_ANCHOR_FINAL);
+	if (notice == NULL)
+		return; /* The edges learn of it at their next hello. */
+	(void)snprintf(notice->sink, sizeof(notice->sink), "%s", delivery->sink->name);
+	notice->lane = delivery->lane.options.lane;
+	notice->seq = seq;
+	delivery_tell(delivery, notice);
+}
+
+static void done_final(struct writer_op *op, void *arg)
+{
+	struct delivery *delivery = arg;
+	struct op_final *final = (struct op_final *)op;
+	uint64_t seq = final->id.seq;
+	if (op->ok) {
+		lane_finished(&delivery->lane, seq);
+		delivery->progress_ms = delivery_now(delivery);
+		log_info("anchor-final", "seq=%" PRIu64, seq);
+		tell_final(delivery, seq);
+	} else {
+		/* Asked again, and written again: finalizing twice changes nothing. */
+		struct lane_anchor *anchor = lane_find(&delivery->lane, seq);
+		assert(anchor != NULL);
+		anchor->finishing = false;
+		anchor->next_try_ms = delivery_now(delivery) + delivery->lane.options.retry_max_ms;
+		log_error("anchor-receipt-unsaved", "seq=%" PRIu64 " detail=\"%s\"", seq,
+		          op->err.message);
+	}
+	buffer_fini(&final->evidence);
+	ended(delivery, op);
+}
+
+/* The gateway's one signature per final anchor. */
+static bool sign_receipt(struct delivery *delivery, const struct lane_anchor *anchor,
+                         struct op_final *final, struct err *err)
+{
+	struct receipt_root root = {
+		.alg = delivery->sink->hash,
+		.lane = delivery->lane.options.lane,
+		.seq = anchor->seq,
+		.root = anchor->root,
+		.key = anchor->key,
+		.time_ms = final->receipt.final_ms,
+		.evidence_hash = sha256(buffer_bytes(&final->evidence)),
+	};
+	struct spool_anchor stored;
+	if (!spool_anchor(delivery->options.spool, &final->id, &stored, err))
+		return false;
+	root.alg = stored.alg; /* The configuration may have changed since. */
+	memcpy(root.store_uuid, spool_uuid(delivery->options.spool), sizeof(root.store_uuid));
+	uint8_t record[RECEIPT_ROOT_SIZE];
+	receipt_root_encode(&root, record);
+	if (!key_sign(delivery->receipt_key, BYTES_OF(record), &final->signature, err))
+		return false;
+	final->key_id = key_id(delivery->receipt_key);
+	final->receipt.evidence = buffer_bytes(&final->evidence);
+	final->receipt.signature = signature_bytes(&final->signature);
+	final->receipt.key_id = (struct bytes){ final->key_id.bytes, 8 };
+	return true;
+}
+
+bool delivery_op_final(struct delivery *delivery, const struct lane_anchor *anchor,
+                       struct bytes evidence, struct err *err)
+{
+	struct op_final *final = calloc(1, sizeof(*final));
+	if (final == NULL)
+		return err_set(err, ZR_NO_MEMORY, "the receipt of anchor %" PRIu64, anchor->seq);
+	final->op.apply = apply_final;
+	final->op.on_done = done_final;
+	final->id = delivery_anchor_id(delivery, anchor->seq);
+	final->receipt.final_ms = clock_wall_ms(delivery->options.clock);
+	buffer_put(&final->evidence, evidence);
+	if (!buffer_ok(&final->evidence, err) || !sign_receipt(delivery, anchor, final, err)) {
+		buffer_fini(&final->evidence);
+		free(final);
+		return err_wrap(err, "receipt of anchor %" PRIu64, anchor->seq);
+	}
+	struct buffer evidence_copy = final->evidence;
+	if (!submit(delivery, &final->op, err)) {
+		buffer_fini(&evidence_copy);
+		return false;
+	}
+	return true;
+}
+
+/* ---- void ---------------------------------------------------------------------------------- */
+
+struct op_void {
+	struct writer_op op;
+	struct spool_anchor_id id;
+	uint64_t newest_seq;
+	bool freezes;
+	struct chain_key culprit;
+	char reason[DELIVERY_REASON_SIZE];
+	int64_t now_ms;
+};
+
+static bool apply_void(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct op_void *voids = (struct op_void *)op;
+	for (uint64_t seq = voids->newest_seq; seq >= voids->id.seq; seq--) {
+		struct spool_anchor rejected = { .id = voids->id, .state = SPOOL_ANCHOR_REJECTED };
+		rejected.id.seq = seq;
+		if (!spool_anchor_update(txn, &rejected, err) ||
+		    !spool_anchor_void(txn, &rejected.id, err))
+			return false;
+	}
+	if (!voids->freezes)
+		return true;
+	struct spool_chain_state_change change = {
+		.chain = voids->culprit,
+		.state = SPOOL_CHAIN_FROZEN,
+		.reason = voids->reason,
+		.who = "main chain",
+		.delivery_held = true,
+		.now_ms = voids->now_ms,
+	};
+	return spool_chain_set_state(txn, &change, err);
+}
+
+static void done_void(struct writer_op *op, void *arg)
+{
+	struct delivery *delivery = arg;
+	struct op_void *voids = (struct op_void *)op;
+	if (op->ok) {
+		lane_voided(&delivery->lane, voids->id.seq);
+		delivery->maybe_pending = true;
+		delivery->more_pending = true;
+		log_warn("anchor-void", "seq=%" PRIu64 " detail=\"%s\"", voids->id.seq,
+		         voids->reason);
+	} else {
+		lane_deferred(&delivery->lane, LANE_VOID, voids->id.seq, delivery_now(delivery));
+		log_error("anchor-void-unsaved", "seq=%" PRIu64 " detail=\"%s\"", voids->id.seq,
+		          op->err.message);
+	}
+	struct delivery_notice *notice =
+		op->ok && voids->freezes ? delivery_notice_new(DELIVERY_CHAIN_FROZEN) : NULL;
+	if (notice != NULL) {
+		notice->chain = voids->culprit;
+		(void)snprintf(notice->reason, sizeof(notice->reason), "%s", voids->reason);
+		delivery_tell(delivery, notice);
+	}
+	ended(delivery, op);
+}
+
+/* An anchor that is too large is split by making the next ones smaller. One batch cannot be split. */
+static bool shrink(struct delivery *delivery, const struct anchor_draft *draft)
+{
+	uint64_t blocks = 0;
+	for (size_t i = 0; i < draft->anchor.entry_count; i++)
+		blocks += draft->entries[i].to - draft->entries[i].from + 1;
+	struct plan_limits *limits = &delivery->plan.limits;
+	if (draft->anchor.entry_count == 1 && (blocks == 1 || limits->block_max == 1))
+		return false;
+	limits->block_max = blocks > 1 ? blocks / 2 : 1;
+	limits->byte_max = limits->byte_max > 2 ? limits->byte_max / 2 : 1;
+	return true;
+}
+
+/* Who caused it? Sets voids->freezes and the culprit where that is known by now. */
+static bool judge(struct delivery *delivery, const struct lane_anchor *anchor,
+                  struct op_void *voids, struct err *err)
+{
+	struct anchor_draft draft;
+	anchor_draft_init(&draft);
+	if (!anchor_draft_load(&draft, delivery->options.spool, &voids->id, err)) {
+		anchor_draft_fini(&draft);
+		return false;
+	}
+	size_t count = draft.anchor.entry_count;
+	bool good = true;
+	if (anchor->reject_size && shrink(delivery, &draft)) {
+		voids->freezes = false;
+	} else if (anchor->reject_entry >= 0 && (size_t)anchor->reject_entry < count) {
+		voids->freezes = true;
+		voids->culprit = draft.chains[anchor->reject_entry];
+		plan_cleared(&delivery->plan, &voids->culprit);
+	} else {
+		good = plan_refused(&delivery->plan, draft.chains, count, &voids->freezes,
+		                    &voids->culprit, err);
+	}
+	anchor_draft_fini(&draft);
+	return good;
+}
+
+bool delivery_op_void(struct delivery *delivery, uint64_t seq, struct err *err)
+{
+	const struct lane_anchor *anchor = lane_find(&delivery->lane, seq);
+	assert(anchor != NULL);
+	struct op_void *voids = calloc(1, sizeof(*voids));
+	if (voids == NULL)
+		return err_set(err, ZR_NO_MEMORY, "taking anchor %" PRIu64 " back", seq);
+	voids->op.apply = apply_void;
+	voids->op.on_done = done_void;
+	voids->id = delivery_anchor_id(delivery, seq);
+	voids->newest_seq = delivery->lane.final_seq + delivery->lane.anchor_count;
+	voids->now_ms = clock_wall_ms(delivery->options.clock);
+	(void)snprintf(voids->reason, sizeof(voids->reason), "refused by the main chain: %.100s",
+	               delivery->reason);
+	if (!judge(delivery, anchor, voids, err)) {
+		free(voids);
+		return false;
+	}
+	return submit(delivery, &voids->op, err);
+}
+
+/* ---- pruning ------------------------------------------------------------------------------- */
+
+#define PRUNE_BATCHES_MAX 256
+#define PRUNE_INTERVAL_MS 10000
+
+struct op_prune {
+	struct writer_op op;
+	struct spool_prune_options options;
+	struct spool_prune_result result;
+};
+
+static bool apply_prune(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct op_prune *prune = (struct op_prune *)op;
+	return spool_prune_slice(txn, &prune->options, &prune->result, err);
+}
+
+static void done_prune(struct writer_op *op, void *arg)
+{
+	struct delivery *delivery = arg;
+	struct op_prune *prune = (struct op_prune *)op;
+	bool more = op->ok && prune->result.more;
+	delivery->pruning = false;
+	delivery->prune_at_ms = delivery_now(delivery) + (more ? 0 : PRUNE_INTERVAL_MS);
+	if (op->ok && prune->result.batch_count > 0)
+		log_info("spool-pruned", "batches=%" PRIu32 " bytes=%" PRIu64,
+		         prune->result.batch_count, prune->result.payload_bytes);
+	if (!op->ok)
+		log_warn("spool-prune-failed", "detail=\"%s\"", op->err.message);
+	ended(delivery, op);
+}
+
+bool delivery_op_prune(struct delivery *delivery, struct err *err)
+{
+	const struct config_spool *spool = &delivery->options.config->gateway.spool;
+	struct op_prune *prune = calloc(1, sizeof(*prune));
+	if (prune == NULL)
+		return err_set(err, ZR_NO_MEMORY, "pruning");
+	prune->op.apply = apply_prune;
+	prune->op.on_done = done_prune;
+	prune->options = (struct spool_prune_options){
+		.now_ms = clock_wall_ms(delivery->options.clock),
+		.retention_ms = (int64_t)spool->retention_ms,
+		.retention_size_bytes = spool->retention_size_bytes,
+		.batch_max = PRUNE_BATCHES_MAX,
+	};
+	if (!submit(delivery, &prune->op, err))
+		return false;
+	delivery->pruning = true;
+	return true;
+}

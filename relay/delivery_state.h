@@ -1,0 +1,137 @@
+/* delivery_state.h -- what the files of the delivery thread share. Nobody else includes it.
+ *
+ *     delivery.c           the thread, its turn, requests, notices
+ *     delivery_ops.c       changes to the spool, through the writer
+ *     delivery_calls.c     calls to the main chain, uploads, and their answers
+ *     commands_delivery.c  an operator's words
+ *
+ * All of it belongs to the delivery thread, but for the mailboxes, wake_fd and `stopping`.
+ */
+#ifndef ZR_RELAY_DELIVERY_STATE_H
+#define ZR_RELAY_DELIVERY_STATE_H
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "adapters/mainchain.h"
+#include "config/config.h"
+#include "relay/anchor_build.h"
+#include "relay/anchor_plan.h"
+#include "relay/delivery.h"
+#include "relay/lane.h"
+#include "relay/writer.h"
+#include "spool/upkeep.h"
+
+#define DELIVERY_CALLS_MAX 256
+
+/* A call to the main chain that has no answer yet. */
+struct delivery_call {
+	uint64_t token; /* 0: free. */
+	enum lane_step step;
+	uint64_t seq;
+	struct hash
+		key; /* Of the anchor asked about: a voided one's answer is not its successor's. */
+	size_t upload;                    /* LANE_UPLOAD: which one. */
+	struct delivery_request *request; /* An operator's question; NULL: the lane's own. */
+};
+
+/* The anchor whose payloads are being put. */
+struct delivery_upload {
+	uint64_t seq; /* 0: none. */
+	struct anchor_draft draft;
+	bool *done; /* Owned; one per upload. */
+	size_t next;
+	size_t under_way;
+	bool failed;
+};
+
+struct delivery {
+	struct delivery_options options;
+	const struct config_main_chain *sink; /* In the configuration in force. */
+	const struct mainchain_adapter *adapter;
+	struct mainchain *mainchain;
+	struct key *receipt_key; /* Owned. */
+
+	pthread_t thread;
+	struct event_base *base;
+	struct event *turn_timer;
+	struct event *wake_event, *requests_event, *replies_event;
+	int wake_fd;
+	atomic_bool stopping;
+	atomic_llong stop_at_ms;  /* Monotonic: the grace ends. */
+	struct mailbox *requests; /* From the loop. */
+	struct mailbox *replies;  /* From the writer. */
+
+	struct lane lane;
+	struct plan plan;
+	uint8_t class_numbers[PLAN_CLASS_MAX];
+	bool classes_ready;
+	struct delivery_call calls[DELIVERY_CALLS_MAX];
+	uint64_t next_token;
+	struct delivery_upload upload;
+
+	size_t ops_under_way;
+	bool building;       /* An intent is on its way to the spool. */
+	bool maybe_pending;  /* Something may be pending: look. */
+	bool more_pending;   /* The last anchor was full: do not wait for the interval. */
+	int64_t build_at_ms; /* Not before; the interval. */
+	bool pruning;
+	int64_t prune_at_ms;
+	struct delivery_lane_status status; /* As last told. */
+	int64_t status_at_ms;
+	char reason[DELIVERY_REASON_SIZE]; /* The main chain's last word, or why nothing moves. */
+	uint64_t submission_count, retry_count, reject_count;
+	int64_t progress_ms, idle_proven_ms;
+	struct delivery_request *command; /* One that waits for the main chain; NULL: none. */
+};
+
+static inline int64_t delivery_now(const struct delivery *delivery)
+{
+	return clock_monotonic_ms(delivery->options.clock);
+}
+
+struct spool_anchor_id delivery_anchor_id(const struct delivery *delivery, uint64_t seq);
+/* Runs the turn soon, but not from within the present callback. */
+void delivery_wake(struct delivery *delivery);
+/* Says why nothing moves, or what was answered last. */
+void delivery_say(struct delivery *delivery, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* An empty notice to be filled and given to delivery_tell(); NULL: no memory, it is left out. */
+struct delivery_notice *delivery_notice_new(enum delivery_notice_kind kind);
+void delivery_tell(struct delivery *delivery, struct delivery_notice *take_notice);
+/* Puts the configuration's limits and classes into the plan. */
+void delivery_plan_classes(struct delivery *delivery, const struct config *config);
+
+/* ---- delivery_ops.c: each submits one change; what follows from it happens when it is durable ---- */
+
+bool delivery_op_classes(struct delivery *delivery, struct err *err) MUST_CHECK;
+/* Chooses, completes and spools the next anchor. Nothing pending: false with *out_nothing. */
+bool delivery_op_intent(struct delivery *delivery, bool *out_nothing, struct err *err) MUST_CHECK;
+void delivery_op_state(struct delivery *delivery, const struct lane_anchor *anchor);
+bool delivery_op_final(struct delivery *delivery, const struct lane_anchor *anchor,
+                       struct bytes evidence, struct err *err) MUST_CHECK;
+/* Takes back seq and everything after it; freezes the chain that caused it, if it is known. */
+bool delivery_op_void(struct delivery *delivery, uint64_t seq, struct err *err) MUST_CHECK;
+bool delivery_op_prune(struct delivery *delivery, struct err *err) MUST_CHECK;
+
+/* ---- delivery_calls.c ---- */
+
+/* Performs one step of the lane. */
+void delivery_perform(struct delivery *delivery, enum lane_step step, uint64_t seq);
+mainchain_on_answer delivery_on_answer;
+bool delivery_has_calls(const struct delivery *delivery);
+void delivery_upload_fini(struct delivery_upload *upload);
+/* A call an operator's command makes. False: none is free, or the adapter is busy. */
+bool delivery_ask(struct delivery *delivery, struct delivery_request *request, enum lane_step step,
+                  const struct hash *key, struct err *err) MUST_CHECK;
+
+/* ---- commands_delivery.c ---- */
+
+/* Begins, and for short ones ends, an operator's command. */
+void delivery_command(struct delivery *delivery, struct delivery_request *request);
+void delivery_command_answer(struct delivery *delivery, struct delivery_request *request,
+                             const struct mainchain_answer *answer);
+void delivery_answer_request(struct delivery_request *request);
+
+#endif

@@ -19,7 +19,7 @@
 
 #include "adapters/mainchain.h"
 #include "proto/record.h"
-#include "spool/spool.h"
+#include "spool/anchors.h"
 
 #define LANE_OPEN_MAX 64 /* Anchors of a lane that are not FINAL, at once. */
 

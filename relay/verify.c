@@ -48,6 +48,7 @@ void verify_job_forget(struct verify_job *job)
 	job->fault = WALK_FINE;
 	job->bad_height = 0;
 	job->no_memory = false;
+	job->mislabelled = false;
 	job->err.code = ZR_OK;
 	job->err.message[0] = '\0';
 }
@@ -64,7 +65,8 @@ static void found(struct verify_job *job, enum walk_fault fault)
 static bool inflate(struct verify_bench *bench, struct verify_job *job)
 {
 	struct hash content = sha256(job->payload);
-	if (!hash_equal(&content, &job->content))
+	job->mislabelled = !hash_equal(&content, &job->content);
+	if (job->mislabelled)
 		return err_set(&job->err, ZR_INVALID, "the batch is not what its hash says");
 	buffer_clear(&bench->raw);
 	if (job->codec == CODEC_NONE) {

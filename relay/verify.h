@@ -50,6 +50,7 @@ struct verify_job {
 	enum walk_fault fault;
 	uint64_t bad_height; /* Where known. */
 	struct err err;      /* What is wrong, where fault says that something is. */
+	bool mislabelled;    /* The bytes are not those that `content` names. */
 	bool no_memory;      /* Nothing was found out: the machine is short, not the batch wrong. */
 	struct block_header *headers; /* Owned: verify_job_forget() frees. */
 	size_t header_count;

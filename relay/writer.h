@@ -44,7 +44,7 @@ struct writer_op {
 	 * called again, if the transaction had to be begun anew without another operation. */
 	bool (*apply)(struct spool_txn *txn, struct writer_op *op, struct err *err);
 	/* What the answer's reader does with it; the writer does not call it. */
-	void (*on_done)(struct writer_op *op, void *arg);
+	void (*on_done)(struct writer_op *op);
 	const struct custody *custody; /* SPOOL_INTAKE: what to promise. Borrowed until answered. */
 	struct mailbox *reply;         /* Kept until answered. */
 	/* The answer: */

@@ -15,6 +15,9 @@
 #include "relay/base/bytes.h"
 #include "relay/base/err.h"
 
+/* What a block that cannot be decoded is said to have. No real height goes beyond 2^63 - 1. */
+#define HEIGHT_UNKNOWN UINT64_MAX
+
 struct trust; /* Opaque, each format has its own. Immutable: may be shared between threads. */
 
 struct block {
@@ -28,16 +31,19 @@ struct sidechain {
 	const char *text; /* One sentence for people. */
 
 	/* Decodes raw, recomputes hash and data root and compares whatever the block itself claims;
-	 * rejects every non-canonical encoding.
+	 * rejects every non-canonical encoding. Where it fails, out_block->header still says what
+	 * could be read: HEIGHT_UNKNOWN if not even the height, a zero hash if not that.
 	 * Errors: ZR_INVALID. */
 	bool (*read)(struct bytes raw, struct block *out_block, struct err *err);
 
-	/* A trust set from what the operator pins. first: the pinned block is the first of its chain
-	 * and so names the epoch. Gives *out_trust.
+	/* A trust set from what the operator pins: the first block of the chain, which names its
+	 * epoch, or a later one that carries a set. Gives *out_trust.
 	 * Errors: ZR_INVALID    not a block that carries a trust set.
 	 *         ZR_UNTRUSTED  its rules are ones we cannot evaluate; the chain cannot be enrolled. */
 	bool (*trust_pin)(struct bytes pinned, struct trust **out_trust, struct err *err);
-	/* The pinned block's own header: height 0 for a genesis. */
+	/* The header of the block that the set came from: height 0 for a genesis. The set is in
+	 * force above that height; the block itself was vouched for by whoever pinned it, or by the
+	 * set before. */
 	const struct block_header *(*trust_origin)(const struct trust *trust);
 
 	/* Appends the saved form. trust_load(trust_save(x)) is x. */
@@ -47,8 +53,8 @@ struct sidechain {
 	/* One line for people: "raft, 3 orderer organisations, config block 7". Appends. */
 	void (*trust_describe)(const struct trust *trust, struct buffer *out);
 
-	/* The block's own signatures (and whatever else binds it) under trust. The pinned genesis
-	 * itself needs none: walk.h compares its hash.
+	/* The block's own signatures (and whatever else binds it) under trust. The block that trust
+	 * came from needs none: its hash is compared.
 	 * Errors: ZR_UNTRUSTED  with signer and reason. */
 	bool (*verify)(const struct trust *trust, const struct block *block, struct err *err);
 

@@ -32,11 +32,13 @@ enum mainchain_outcome {
 	MAINCHAIN_OK,       /* PUT, FENCE, HEAD: done; fields below. */
 	MAINCHAIN_INCLUDED, /* SUBMIT, LOOKUP: recorded, may still be reorganised away. */
 	MAINCHAIN_FINAL,    /* SUBMIT, LOOKUP: recorded for good; evidence is given. */
-	MAINCHAIN_ABSENT, /* LOOKUP: not recorded as of `height`, and a node at or past it says so. */
+	MAINCHAIN_ABSENT, /* LOOKUP: not recorded as of `height`, and a node at or past it says so.
+	                     Never below a height that this adapter has seen since it was opened. */
 	MAINCHAIN_REJECTED, /* SUBMIT: will never be accepted as it is; `reject` says why. PUT: likewise. */
 	MAINCHAIN_FENCED,  /* SUBMIT, FENCE: another holder has a newer fence: `fence`. */
 	MAINCHAIN_UNKNOWN, /* No positive answer; it may have happened. */
-	MAINCHAIN_UNSENT,  /* Certainly not received: not connected, refused, 429 or 503. */
+	MAINCHAIN_UNSENT, /* Certainly not received: not connected, or the main chain itself says that
+	                      it is busy and did nothing. */
 };
 
 enum mainchain_reject {
@@ -45,7 +47,8 @@ enum mainchain_reject {
 	MAINCHAIN_REJECT_CONTENT, /* Malformed for them, or its entry `entry_index` is refused. */
 	MAINCHAIN_REJECT_CHANGED, /* That key is known with another body. */
 	MAINCHAIN_REJECT_MISSING, /* A batch it refers to was not put: `content`. */
-	MAINCHAIN_REJECT_DENIED, /* Credentials or rights: an operator is needed; nothing is void. */
+	MAINCHAIN_REJECT_DENIED,  /* Credentials or rights: an operator is needed; nothing is void.
+	                            With LOOKUP, HEAD and FENCE the outcome is UNKNOWN. */
 	MAINCHAIN_REJECT_TOO_LARGE,
 };
 

@@ -101,9 +101,8 @@ static bool check_anchor(const struct main_transaction *transaction, const struc
 	return true;
 }
 
-static bool http_evidence_check(struct bytes bytes, struct bytes trusted_text,
-                                const struct anchor *anchor, const struct hash *key,
-                                struct buffer *out_checks, struct err *err)
+bool http_evidence_check(struct bytes bytes, struct bytes trusted_text, const struct anchor *anchor,
+                         const struct hash *key, struct buffer *out_checks, struct err *err)
 {
 	struct evidence evidence;
 	if (!evidence_decode(bytes, &evidence, err))

@@ -12,6 +12,8 @@
 /* How evidence of the adapter of this name is checked. NULL: there is no such adapter. */
 mainchain_evidence_check *mainchain_evidence_find(const char *adapter_name);
 
+mainchain_evidence_check http_evidence_check;
+
 /* Reads the files that an operator trusts, as evidence checks take them. Appends.
  * Errors: ZR_UNAVAILABLE  cannot be read.  ZR_FULL  are too large. */
 bool mainchain_trusted_read(const char *const *paths, size_t count, struct buffer *out,

@@ -19,11 +19,16 @@ struct lines {
 	unsigned number; /* Of the line read last. */
 };
 
+static bool is_blank(uint8_t c)
+{
+	return c == ' ' || c == '\t' || c == '\r';
+}
+
 static struct bytes trim(struct bytes line)
 {
-	while (line.size > 0 && strchr(" \t\r", line.data[line.size - 1]) != NULL)
+	while (line.size > 0 && is_blank(line.data[line.size - 1]))
 		line.size--;
-	while (line.size > 0 && strchr(" \t", line.data[0]) != NULL) {
+	while (line.size > 0 && is_blank(line.data[0])) {
 		line.data++;
 		line.size--;
 	}

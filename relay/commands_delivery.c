@@ -117,7 +117,7 @@ static void ask_head(struct delivery *delivery, struct delivery_request *request
 }
 
 struct op_adopt {
-	struct writer_op op;
+	struct delivery_op base;
 	struct spool_anchor_id id;
 	struct hash root, key;
 	int64_t now_ms;
@@ -131,9 +131,9 @@ static bool apply_adopt(struct spool_txn *txn, struct writer_op *op, struct err 
 	       spool_adopted(txn, err);
 }
 
-static void done_adopt(struct writer_op *op, void *arg)
+static void done_adopt(struct writer_op *op)
 {
-	struct delivery *delivery = arg;
+	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_adopt *adopt = (struct op_adopt *)op;
 	struct delivery_request *request = adopt->request;
 	delivery->ops_under_way--;
@@ -169,21 +169,17 @@ static void adopt_head(struct delivery *delivery, struct delivery_request *reque
 		answer_error(request);
 		return;
 	}
-	adopt->op = (struct writer_op){ .work = SPOOL_UPKEEP,
-		                        .apply = apply_adopt,
-		                        .on_done = done_adopt,
-		                        .reply = delivery->replies };
+	adopt->base.op.apply = apply_adopt;
+	adopt->base.op.on_done = done_adopt;
 	adopt->id = delivery_anchor_id(delivery, answer->seq);
 	adopt->root = answer->root;
 	adopt->key = answer->key;
 	adopt->now_ms = clock_wall_ms(delivery->options.clock);
 	adopt->request = request;
-	if (!writer_submit(delivery->options.writer, &adopt->op, &request->err)) {
+	if (!delivery_submit(delivery, &adopt->base, &request->err)) {
 		free(adopt);
 		answer_error(request);
-		return;
 	}
-	delivery->ops_under_way++;
 }
 
 static void compare_head(struct delivery *delivery, struct delivery_request *request,

@@ -140,7 +140,7 @@ static void take_replies(struct delivery *delivery)
 	struct list_node *node;
 	while ((node = list_pop(&replies)) != NULL) {
 		struct writer_op *op = LIST_ENTRY(node, struct writer_op, node);
-		op->on_done(op, delivery);
+		op->on_done(op);
 	}
 }
 
@@ -332,7 +332,7 @@ static struct lane_options lane_options_of(const struct config *config)
 	size_t open_max =
 		sink->in_flight_count < LANE_OPEN_MAX ? sink->in_flight_count : LANE_OPEN_MAX;
 	return (struct lane_options){
-		.lane = sink->lane,
+		.lane = (uint16_t)sink->lane,
 		.uploads = uploads_anything(config),
 		.open_max = (uint32_t)(open_max > 0 ? open_max : 1),
 		.poll_ms = (int64_t)sink->poll_interval_ms,

@@ -8,17 +8,24 @@
 #include "relay/base/log.h"
 #include "relay/delivery_state.h"
 
-/* Gives op to the writer; it is freed by its on_done, or here if it was not taken. */
-static bool submit(struct delivery *delivery, struct writer_op *op, struct err *err)
+bool delivery_submit(struct delivery *delivery, struct delivery_op *take_op, struct err *err)
 {
-	op->work = SPOOL_UPKEEP;
-	op->reply = delivery->replies;
-	if (!writer_submit(delivery->options.writer, op, err)) {
-		free(op);
+	take_op->delivery = delivery;
+	take_op->op.work = SPOOL_UPKEEP;
+	take_op->op.reply = delivery->replies;
+	if (!writer_submit(delivery->options.writer, &take_op->op, err))
 		return false;
-	}
 	delivery->ops_under_way++;
 	return true;
+}
+
+/* For ops that own nothing more than their own memory. */
+static bool submit(struct delivery *delivery, struct delivery_op *take_op, struct err *err)
+{
+	if (delivery_submit(delivery, take_op, err))
+		return true;
+	free(take_op);
+	return false;
 }
 
 static void ended(struct delivery *delivery, struct writer_op *op)
@@ -30,7 +37,7 @@ static void ended(struct delivery *delivery, struct writer_op *op)
 /* ---- class numbers ------------------------------------------------------------------------- */
 
 struct op_classes {
-	struct writer_op op;
+	struct delivery_op base;
 	size_t count;
 	const char *names[PLAN_CLASS_MAX]; /* Borrowed from the configuration. */
 	uint8_t numbers[PLAN_CLASS_MAX];
@@ -46,9 +53,9 @@ static bool apply_classes(struct spool_txn *txn, struct writer_op *op, struct er
 	return true;
 }
 
-static void done_classes(struct writer_op *op, void *arg)
+static void done_classes(struct writer_op *op)
 {
-	struct delivery *delivery = arg;
+	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_classes *classes = (struct op_classes *)op;
 	if (op->ok) {
 		memcpy(delivery->class_numbers, classes->numbers, sizeof(classes->numbers));
@@ -66,17 +73,17 @@ bool delivery_op_classes(struct delivery *delivery, struct err *err)
 	struct op_classes *classes = calloc(1, sizeof(*classes));
 	if (classes == NULL)
 		return err_set(err, ZR_NO_MEMORY, "the classes");
-	classes->op.apply = apply_classes;
-	classes->op.on_done = done_classes;
+	classes->base.op.apply = apply_classes;
+	classes->base.op.on_done = done_classes;
 	for (size_t i = 0; i < gateway->class_count && i < PLAN_CLASS_MAX; i++)
 		classes->names[classes->count++] = gateway->classes[i].name;
-	return submit(delivery, &classes->op, err);
+	return submit(delivery, &classes->base, err);
 }
 
 /* ---- intent -------------------------------------------------------------------------------- */
 
 struct op_intent {
-	struct writer_op op;
+	struct delivery_op base;
 	struct anchor_draft draft;
 	struct spool_anchor anchor;
 	bool full; /* The plan's limits were reached: more is pending. */
@@ -95,9 +102,9 @@ static bool apply_intent(struct spool_txn *txn, struct writer_op *op, struct err
 	                        intent->draft.anchor.entry_count, err);
 }
 
-static void done_intent(struct writer_op *op, void *arg)
+static void done_intent(struct writer_op *op)
 {
-	struct delivery *delivery = arg;
+	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_intent *intent = (struct op_intent *)op;
 	const struct spool_anchor *anchor = &intent->anchor;
 	delivery->building = false;
@@ -181,8 +188,8 @@ bool delivery_op_intent(struct delivery *delivery, bool *out_nothing, struct err
 	struct op_intent *intent = calloc(1, sizeof(*intent));
 	if (intent == NULL)
 		return err_set(err, ZR_NO_MEMORY, "an anchor");
-	intent->op.apply = apply_intent;
-	intent->op.on_done = done_intent;
+	intent->base.op.apply = apply_intent;
+	intent->base.op.on_done = done_intent;
 	anchor_draft_init(&intent->draft);
 	if (!choose(delivery, &intent->draft, err))
 		goto fail;
@@ -195,11 +202,8 @@ bool delivery_op_intent(struct delivery *delivery, bool *out_nothing, struct err
 	if (!anchor_draft_seal(&intent->draft, delivery->options.spool, err))
 		goto fail;
 	fill(delivery, intent);
-	intent->op.work = SPOOL_UPKEEP;
-	intent->op.reply = delivery->replies;
-	if (!writer_submit(delivery->options.writer, &intent->op, err))
+	if (!delivery_submit(delivery, &intent->base, err))
 		goto fail;
-	delivery->ops_under_way++;
 	delivery->building = true;
 	return true;
 
@@ -211,7 +215,7 @@ fail:
 /* ---- state, for people and for `pending` ---------------------------------------------------- */
 
 struct op_state {
-	struct writer_op op;
+	struct delivery_op base;
 	struct spool_anchor anchor;
 };
 
@@ -220,9 +224,10 @@ static bool apply_state(struct spool_txn *txn, struct writer_op *op, struct err 
 	return spool_anchor_update(txn, &((struct op_state *)op)->anchor, err);
 }
 
-static void done_state(struct writer_op *op, void *arg)
+static void done_state(struct writer_op *op)
 {
-	ended(arg, op); /* A lost one is harmless: after a restart everything is UNKNOWN. */
+	ended(((struct delivery_op *)op)->delivery,
+	      op); /* A lost one is harmless: after a restart everything is UNKNOWN. */
 }
 
 void delivery_op_state(struct delivery *delivery, const struct lane_anchor *anchor)
@@ -230,8 +235,8 @@ void delivery_op_state(struct delivery *delivery, const struct lane_anchor *anch
 	struct op_state *state = calloc(1, sizeof(*state));
 	if (state == NULL)
 		return;
-	state->op.apply = apply_state;
-	state->op.on_done = done_state;
+	state->base.op.apply = apply_state;
+	state->base.op.on_done = done_state;
 	int64_t wait_ms = anchor->next_try_ms - delivery_now(delivery);
 	state->anchor = (struct spool_anchor){
 		.id = delivery_anchor_id(delivery, anchor->seq),
@@ -242,7 +247,7 @@ void delivery_op_state(struct delivery *delivery, const struct lane_anchor *anch
 	};
 	(void)snprintf(state->anchor.detail, sizeof(state->anchor.detail), "%s", delivery->reason);
 	struct err err;
-	if (!submit(delivery, &state->op, &err))
+	if (!submit(delivery, &state->base, &err))
 		log_debug("anchor-state-unsaved", "seq=%" PRIu64 " detail=\"%s\"", anchor->seq,
 		          err.message);
 }
@@ -250,7 +255,7 @@ void delivery_op_state(struct delivery *delivery, const struct lane_anchor *anch
 /* ---- final --------------------------------------------------------------------------------- */
 
 struct op_final {
-	struct writer_op op;
+	struct delivery_op base;
 	struct spool_anchor_id id;
 	struct spool_receipt receipt; /* Points into the fields below. */
 	struct buffer evidence;
@@ -275,9 +280,9 @@ static void tell_final(struct delivery *delivery, uint64_t seq)
 	delivery_tell(delivery, notice);
 }
 
-static void done_final(struct writer_op *op, void *arg)
+static void done_final(struct writer_op *op)
 {
-	struct delivery *delivery = arg;
+	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_final *final = (struct op_final *)op;
 	uint64_t seq = final->id.seq;
 	if (op->ok) {
@@ -333,8 +338,8 @@ bool delivery_op_final(struct delivery *delivery, const struct lane_anchor *anch
 	struct op_final *final = calloc(1, sizeof(*final));
 	if (final == NULL)
 		return err_set(err, ZR_NO_MEMORY, "the receipt of anchor %" PRIu64, anchor->seq);
-	final->op.apply = apply_final;
-	final->op.on_done = done_final;
+	final->base.op.apply = apply_final;
+	final->base.op.on_done = done_final;
 	final->id = delivery_anchor_id(delivery, anchor->seq);
 	final->receipt.final_ms = clock_wall_ms(delivery->options.clock);
 	buffer_put(&final->evidence, evidence);
@@ -344,7 +349,7 @@ bool delivery_op_final(struct delivery *delivery, const struct lane_anchor *anch
 		return err_wrap(err, "receipt of anchor %" PRIu64, anchor->seq);
 	}
 	struct buffer evidence_copy = final->evidence;
-	if (!submit(delivery, &final->op, err)) {
+	if (!submit(delivery, &final->base, err)) {
 		buffer_fini(&evidence_copy);
 		return false;
 	}
@@ -354,7 +359,7 @@ bool delivery_op_final(struct delivery *delivery, const struct lane_anchor *anch
 /* ---- void ---------------------------------------------------------------------------------- */
 
 struct op_void {
-	struct writer_op op;
+	struct delivery_op base;
 	struct spool_anchor_id id;
 	uint64_t newest_seq;
 	bool freezes;
@@ -386,9 +391,9 @@ static bool apply_void(struct spool_txn *txn, struct writer_op *op, struct err *
 	return spool_chain_set_state(txn, &change, err);
 }
 
-static void done_void(struct writer_op *op, void *arg)
+static void done_void(struct writer_op *op)
 {
-	struct delivery *delivery = arg;
+	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_void *voids = (struct op_void *)op;
 	if (op->ok) {
 		lane_voided(&delivery->lane, voids->id.seq);
@@ -458,8 +463,8 @@ bool delivery_op_void(struct delivery *delivery, uint64_t seq, struct err *err)
 	struct op_void *voids = calloc(1, sizeof(*voids));
 	if (voids == NULL)
 		return err_set(err, ZR_NO_MEMORY, "taking anchor %" PRIu64 " back", seq);
-	voids->op.apply = apply_void;
-	voids->op.on_done = done_void;
+	voids->base.op.apply = apply_void;
+	voids->base.op.on_done = done_void;
 	voids->id = delivery_anchor_id(delivery, seq);
 	voids->newest_seq = delivery->lane.final_seq + delivery->lane.anchor_count;
 	voids->now_ms = clock_wall_ms(delivery->options.clock);
@@ -469,7 +474,7 @@ bool delivery_op_void(struct delivery *delivery, uint64_t seq, struct err *err)
 		free(voids);
 		return false;
 	}
-	return submit(delivery, &voids->op, err);
+	return submit(delivery, &voids->base, err);
 }
 
 /* ---- pruning ------------------------------------------------------------------------------- */
@@ -478,7 +483,7 @@ bool delivery_op_void(struct delivery *delivery, uint64_t seq, struct err *err)
 #define PRUNE_INTERVAL_MS 10000
 
 struct op_prune {
-	struct writer_op op;
+	struct delivery_op base;
 	struct spool_prune_options options;
 	struct spool_prune_result result;
 };
@@ -489,9 +494,9 @@ static bool apply_prune(struct spool_txn *txn, struct writer_op *op, struct err 
 	return spool_prune_slice(txn, &prune->options, &prune->result, err);
 }
 
-static void done_prune(struct writer_op *op, void *arg)
+static void done_prune(struct writer_op *op)
 {
-	struct delivery *delivery = arg;
+	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_prune *prune = (struct op_prune *)op;
 	bool more = op->ok && prune->result.more;
 	delivery->pruning = false;
@@ -510,15 +515,15 @@ bool delivery_op_prune(struct delivery *delivery, struct err *err)
 	struct op_prune *prune = calloc(1, sizeof(*prune));
 	if (prune == NULL)
 		return err_set(err, ZR_NO_MEMORY, "pruning");
-	prune->op.apply = apply_prune;
-	prune->op.on_done = done_prune;
+	prune->base.op.apply = apply_prune;
+	prune->base.op.on_done = done_prune;
 	prune->options = (struct spool_prune_options){
 		.now_ms = clock_wall_ms(delivery->options.clock),
 		.retention_ms = (int64_t)spool->retention_ms,
 		.retention_size_bytes = spool->retention_size_bytes,
 		.batch_max = PRUNE_BATCHES_MAX,
 	};
-	if (!submit(delivery, &prune->op, err))
+	if (!submit(delivery, &prune->base, err))
 		return false;
 	delivery->pruning = true;
 	return true;

@@ -25,6 +25,12 @@
 
 #define DELIVERY_CALLS_MAX 256
 
+/* One change of the spool; stands at the beginning of a larger struct. */
+struct delivery_op {
+	struct writer_op op;
+	struct delivery *delivery;
+};
+
 /* A call to the main chain that has no answer yet. */
 struct delivery_call {
 	uint64_t token; /* 0: free. */
@@ -102,6 +108,10 @@ struct delivery_notice *delivery_notice_new(enum delivery_notice_kind kind);
 void delivery_tell(struct delivery *delivery, struct delivery_notice *take_notice);
 /* Puts the configuration's limits and classes into the plan. */
 void delivery_plan_classes(struct delivery *delivery, const struct config *config);
+
+/* Gives the larger struct that begins with op to the writer. Its on_done ends it. */
+bool delivery_submit(struct delivery *delivery, struct delivery_op *take_op,
+                     struct err *err) MUST_CHECK;
 
 /* ---- delivery_ops.c: each submits one change; what follows from it happens when it is durable ---- */
 

@@ -5,7 +5,7 @@
  * the peer's credentials.
  *
  * nng has threads of its own. They only decode and put calls into a mailbox; everything here is
- * called on, and calls back on, the thread that owns the server or the client.
+ * called on the thread that owns the server or the client.
  */
 #ifndef ZR_RELAY_CONTROL_H
 #define ZR_RELAY_CONTROL_H
@@ -57,7 +57,7 @@ void control_server_stop(struct control_server *server);
 
 /* Readable while calls wait. */
 int control_server_fd(const struct control_server *server);
-/* The next call that waits, or NULL. Never blocks. */
+/* The next call that waits, or NULL: ask until it is NULL. Never blocks. */
 struct control_call *control_server_next(struct control_server *server);
 /* Sends the answer and frees the call. Copies what answer points at. Never blocks. */
 void control_call_answer(struct control_call *call, const struct control_answer *answer);
@@ -87,6 +87,7 @@ bool control_ask(const char *socket, const struct control_request *request, int 
 
 struct control_watch; /* A subscription. */
 
+/* events is kept until control_watch_close(). */
 bool control_watch_open(struct control_watch **out_watch, const char *events,
                         struct err *err) MUST_CHECK;
 void control_watch_close(struct control_watch *watch); /* NULL is allowed. */

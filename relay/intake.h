@@ -26,8 +26,9 @@
 
 /* Who brought a batch. */
 struct bringer {
-	uint64_t link;       /* Number of the session. */
-	uint64_t link_bytes; /* What of the batch came over it: credit to be given back. */
+	uint64_t link;         /* Number of the session. */
+	uint64_t link_bytes;   /* What of the batch came over it: credit to be given back; */
+	unsigned link_batches; /* and whether its beginning did. */
 	const char *agent;
 };
 

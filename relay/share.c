@@ -42,6 +42,20 @@ void share_done(struct share *share, struct share_link *link, uint64_t bytes, un
 	share_want(share, link);
 }
 
+bool share_should_tell(const struct share *share, const struct share_link *link)
+{
+	if (link->granted_bytes == link->told_bytes && link->granted_batches == link->told_batches)
+		return false;
+	return link->used_bytes + share->options.window_bytes / 2 >= link->told_bytes ||
+	       link->used_batches + share->options.window_batches / 2 >= link->told_batches;
+}
+
+void share_told(struct share_link *link)
+{
+	link->told_bytes = link->granted_bytes;
+	link->told_batches = link->granted_batches;
+}
+
 /* How far below its window the link stands. */
 static uint64_t wanted(uint64_t done, uint64_t window, uint64_t granted)
 {
@@ -63,8 +77,6 @@ static uint64_t give(const struct share *share, struct share_link *link, uint64_
 		wanted(link->done_batches, share->options.window_batches, link->granted_batches);
 	link->granted_bytes += bytes;
 	link->granted_batches += batches;
-	if (bytes > 0 || batches > 0)
-		link->changed = true;
 	return bytes;
 }
 
@@ -73,7 +85,8 @@ static bool satisfied(const struct share *share, const struct share_link *link)
 	return wanted(link->done_bytes, share->options.window_bytes, link->granted_bytes) == 0;
 }
 
-void share_turn(struct share *share, uint64_t room_bytes, bool ample)
+void share_turn(struct share *share, uint64_t room_bytes, bool ample,
+                void (*on_granted)(struct share_link *link, void *arg), void *arg)
 {
 	struct list_node again;
 	list_init(&again);
@@ -83,6 +96,7 @@ void share_turn(struct share *share, uint64_t room_bytes, bool ample)
 		if (ample) {
 			link->deficit_bytes = 0;
 			(void)give(share, link, UINT64_MAX);
+			on_granted(link, arg);
 			continue;
 		}
 		link->deficit_bytes += share->options.slice_bytes * link->weight;
@@ -93,6 +107,7 @@ void share_turn(struct share *share, uint64_t room_bytes, bool ample)
 			link->deficit_bytes = 0;
 		else
 			list_append(&again, node);
+		on_granted(link, arg);
 	}
 	/* Those who got their slice stand behind those whose turn did not come. */
 	struct list_node *node;

@@ -35,7 +35,7 @@ struct share_link {
 	uint64_t granted_bytes, granted_batches; /* What it may have sent. */
 	uint64_t used_bytes, used_batches;       /* What it has sent. */
 	uint64_t done_bytes, done_batches;       /* What of that is durable or refused. */
-	bool changed; /* granted moved since share_told(): the peer should hear of it. */
+	uint64_t told_bytes, told_batches;       /* What of granted it was told. */
 };
 
 void share_init(struct share *share, const struct share_options *options);
@@ -49,9 +49,17 @@ void share_done(struct share *share, struct share_link *link, uint64_t bytes, un
 /* Stands in line for its first credit, or after the window grew. */
 void share_want(struct share *share, struct share_link *link);
 
+/* Has it been granted more, and has it little left of what it was told? Then it should hear of it;
+ * a message for each batch would cost more than it is worth on a metered link. */
+bool share_should_tell(const struct share *share, const struct share_link *link);
+/* It hears of all that is granted. */
+void share_told(struct share_link *link);
+
 /* Gives credit to those in the ring. room_bytes: what intake can hold beyond what it holds;
  * ample: everybody may be topped up whatever the room. Ends when the ring is empty or room is used
- * up; a link is looked at once per turn at most when room is short. */
-void share_turn(struct share *share, uint64_t room_bytes, bool ample);
+ * up; a link is looked at once per turn at most when room is short. on_granted is called for each that
+ * got some; it may end the link. */
+void share_turn(struct share *share, uint64_t room_bytes, bool ample,
+                void (*on_granted)(struct share_link *link, void *arg), void *arg);
 
 #endif

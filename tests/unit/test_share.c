@@ -11,6 +11,10 @@
 #include "relay/partials.h"
 #include "relay/share.h"
 
+static void count_granted(struct share_link *link, void *arg)
+{
+}
+
 static void begin(struct share *share)
 {
 	share_init(share, &(struct share_options){
@@ -26,11 +30,10 @@ static void where_there_is_room_everybody_gets_the_whole_window(void **state)
 	share_link_init(&b, 5);
 	share_want(&share, &a);
 	share_want(&share, &b);
-	share_turn(&share, 0, true);
+	share_turn(&share, 0, true, count_granted, NULL);
 	assert_int_equal(a.granted_bytes, 1000);
 	assert_int_equal(b.granted_bytes, 1000);
 	assert_int_equal(a.granted_batches, 4);
-	assert_true(a.changed && b.changed);
 	assert_true(list_is_empty(&share.ring));
 }
 
@@ -43,7 +46,7 @@ static void where_room_is_short_slices_follow_the_weights(void **state)
 	share_link_init(&b, 3);
 	share_want(&share, &a);
 	share_want(&share, &b);
-	share_turn(&share, 400, false);
+	share_turn(&share, 400, false, count_granted, NULL);
 	assert_int_equal(a.granted_bytes, 100);
 	assert_int_equal(b.granted_bytes, 300);
 }
@@ -58,7 +61,7 @@ static void no_link_starves_however_heavy_the_others_are(void **state)
 	share_want(&share, &heavy);
 	share_want(&share, &light);
 	for (unsigned turn = 0; turn < 20; turn++) {
-		share_turn(&share, 200, false);
+		share_turn(&share, 200, false, count_granted, NULL);
 		if (light.granted_bytes > 0)
 			break;
 		(void)share_use(&heavy, heavy.granted_bytes - heavy.used_bytes, 0);
@@ -74,9 +77,9 @@ static void without_room_nobody_is_given_anything(void **state)
 	struct share_link a;
 	share_link_init(&a, 1);
 	share_want(&share, &a);
-	share_turn(&share, 0, false);
+	share_turn(&share, 0, false, count_granted, NULL);
 	assert_int_equal(a.granted_bytes, 0);
-	assert_false(a.changed);
+	assert_false(share_should_tell(&share, &a));
 	assert_false(list_is_empty(&share.ring));
 	share_link_fini(&a);
 	assert_true(list_is_empty(&share.ring));
@@ -89,12 +92,15 @@ static void credit_comes_back_when_batches_are_done(void **state)
 	struct share_link a;
 	share_link_init(&a, 1);
 	share_want(&share, &a);
-	share_turn(&share, 0, true);
+	share_turn(&share, 0, true, count_granted, NULL);
 	assert_true(share_use(&a, 1000, 4));
 	assert_false(share_use(&a, 1, 0));
 	share_done(&share, &a, 600, 2);
-	share_turn(&share, 0, true);
+	share_turn(&share, 0, true, count_granted, NULL);
 	assert_int_equal(a.granted_bytes, 1600);
+	assert_true(share_should_tell(&share, &a));
+	share_told(&a);
+	assert_false(share_should_tell(&share, &a));
 	assert_int_equal(a.granted_batches, 6);
 }
 

@@ -1,0 +1,314 @@
+/* folder.c -- see folder.h.
+ *
+ * Files are sorted by height, and each height is judged in turn under the set that the heights
+ * before it led to. Where the block before is missing or bad, nothing says which parent is right:
+ * then a block's own signatures are checked whatever the policy is. A second pass, downwards,
+ * takes back the trust in blocks that only links vouched for and where no signature followed.
+ */
+#include "adapters/sidechain/folder.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "adapters/sidechain/folder_files.h"
+#include "adapters/sidechain/walk.h"
+#include "relay/base/file.h"
+
+struct run {
+	const struct folder_options *options;
+	struct folder_files files;
+	struct trust *pinned; /* Owned. */
+	struct walk walk;     /* Its position is set anew for each file. */
+	struct buffer raw;
+	/* The height before the one that is judged: its files are [before, at). */
+	size_t before;
+	size_t at;
+};
+
+static struct folder_file *file_of(struct run *run, size_t index)
+{
+	return &run->files.list[index];
+}
+
+/* The files of one height are [first, the result). */
+static size_t height_end(const struct run *run, size_t first)
+{
+	const struct folder_file *list = run->files.list;
+	size_t end = first;
+	while (end < run->files.count && list[end].header.height == list[first].header.height)
+		end++;
+	return end;
+}
+
+static bool has_branches(const struct run *run, size_t first, size_t end)
+{
+	const struct folder_file *list = run->files.list;
+	return !hash_equal(&list[first].header.hash, &list[end - 1].header.hash);
+}
+
+/* ---- links ---- */
+
+enum link { LINK_FOLLOWED, LINK_UNKNOWN, LINK_WRONG };
+
+/* What is known of the block before header's? The pinned block is known without a file. */
+static enum link link_of(struct run *run, const struct block_header *header)
+{
+	const struct block_header *origin = run->options->format->trust_origin(run->pinned);
+	bool any_good = false;
+	if (header->height == origin->height)
+		return LINK_FOLLOWED; /* The walk compares it with the pinned one. */
+	if (header->height == origin->height + 1)
+		return hash_equal(&header->parent, &origin->hash) ? LINK_FOLLOWED : LINK_WRONG;
+	for (size_t i = run->before; i < run->at; i++) {
+		const struct folder_file *file = file_of(run, i);
+		if (file->header.height + 1 != header->height)
+			return LINK_UNKNOWN;
+		if (hash_equal(&file->header.hash, &header->parent))
+			return LINK_FOLLOWED;
+		any_good = any_good || file->reason == NULL;
+	}
+	return any_good ? LINK_WRONG : LINK_UNKNOWN;
+}
+
+/* ---- judging upwards ---- */
+
+/* Judges one file; *next is the set it brings, if none of its copies brought it already. */
+static bool judge_file(struct run *run, struct folder_file *file, bool check_signatures,
+                       struct trust **next, struct err *err)
+{
+	struct block block;
+	struct err reason;
+	enum link link = link_of(run, &file->header);
+	if (file->reason != NULL)
+		return true;
+	if (link == LINK_WRONG)
+		return folder_file_fail(file, "it does not link to the block before it", err);
+	buffer_clear(&run->raw);
+	if (!file_read(file->path, run->options->block_max_bytes, &run->raw, err))
+		return false;
+
+	struct walk trial = run->walk;
+	trial.trust_owned = NULL;
+	trial.position.next_height = file->header.height;
+	trial.position.tip = file->header.parent;
+	check_signatures = check_signatures || link == LINK_UNKNOWN;
+	enum walk_fault fault =
+		walk_block(&trial, buffer_bytes(&run->raw), check_signatures, &block, &reason);
+	if (fault == WALK_FINE) {
+		file->is_signed = check_signatures || block.changes_trust;
+		if (*next == NULL)
+			*next = walk_take_trust(&trial);
+	}
+	walk_fini(&trial);
+	if (fault == WALK_FINE)
+		return hash_equal(&block.header.hash, &file->header.hash) ||
+		       folder_file_fail(file, "the file changed while it was verified", err);
+	if (reason.code == ZR_NO_MEMORY)
+		return err_set(err, ZR_NO_MEMORY, "%s: %s", file->path, reason.message);
+	return folder_file_fail(file, reason.message, err);
+}
+
+/* Two blocks that are both fine: neither can be relied on. */
+static bool judge_fork(struct run *run, size_t first, size_t end, struct err *err)
+{
+	const struct folder_file *good = NULL;
+	bool is_fork = false;
+	for (size_t i = first; i < end; i++) {
+		const struct folder_file *file = file_of(run, i);
+		if (file->reason != NULL)
+			continue;
+		is_fork = is_fork ||
+		          (good != NULL && !hash_equal(&good->header.hash, &file->header.hash));
+		good = file;
+	}
+	for (size_t i = first; is_fork && i < end; i++) {
+		if (!folder_file_fail(file_of(run, i),
+		                      "fork: another block of this height is valid, too", err))
+			return false;
+	}
+	return true;
+}
+
+static bool judge_height(struct run *run, size_t first, size_t end, struct err *err)
+{
+	const struct folder_files *files = &run->files;
+	uint64_t height = files->list[first].header.height;
+	bool is_last = end == files->count || files->list[end].header.height != height + 1;
+	bool check_signatures =
+		run->options->policy == POLICY_ALL || is_last || has_branches(run, first, end);
+	struct trust *next = NULL;
+	bool ok = true;
+	for (size_t i = first; ok && i < end; i++)
+		ok = judge_file(run, file_of(run, i), check_signatures, &next, err);
+	if (next != NULL) {
+		run->options->format->trust_free(run->walk.trust_owned);
+		run->walk.trust_owned = next;
+		run->walk.trust = next;
+	}
+	run->before = first;
+	run->at = end;
+	return ok && judge_fork(run, first, end, err);
+}
+
+static bool judge_below(struct run *run, size_t first, size_t end, uint64_t origin, struct err *err)
+{
+	char reason[96];
+	(void)snprintf(reason, sizeof(reason),
+	               "below the pinned block %" PRIu64 ": nothing here can verify it", origin);
+	for (size_t i = first; i < end; i++) {
+		if (!folder_file_fail(file_of(run, i), reason, err))
+			return false;
+	}
+	return true;
+}
+
+static bool judge_all(struct run *run, struct err *err)
+{
+	uint64_t origin = run->options->format->trust_origin(run->pinned)->height;
+	size_t end;
+	for (size_t first = 0; first < run->files.count; first = end) {
+		uint64_t height = file_of(run, first)->header.height;
+		end = height_end(run, first);
+		if (height == HEIGHT_UNKNOWN)
+			break;
+		if (height < origin ? !judge_below(run, first, end, origin, err)
+		                    : !judge_height(run, first, end, err))
+			return false;
+	}
+	return true;
+}
+
+/* ---- vouching downwards ---- */
+
+/* Hash of the block below that something signed leads to; zero for none. */
+static bool vouch_height(struct run *run, size_t first, size_t end, struct hash *expected,
+                         struct err *err)
+{
+	struct hash below = { { 0 } };
+	for (size_t i = first; i < end; i++) {
+		struct folder_file *file = file_of(run, i);
+		bool led_to = !hash_is_zero(expected) && hash_equal(&file->header.hash, expected);
+		if (led_to || file->is_signed)
+			below = file->header.parent;
+		else if (!folder_file_fail(
+				 file, "no valid signature on it or above it vouches for it", err))
+			return false;
+	}
+	*expected = below;
+	return true;
+}
+
+static bool vouch_all(struct run *run, struct err *err)
+{
+	uint64_t origin = run->options->format->trust_origin(run->pinned)->height;
+	struct hash expected = { { 0 } };
+	uint64_t above = HEIGHT_UNKNOWN;
+	size_t first;
+	for (size_t end = run->files.count; end > 0; end = first) {
+		uint64_t height = file_of(run, end - 1)->header.height;
+		for (first = end; first > 0 && file_of(run, first - 1)->header.height == height;)
+			first--;
+		if (height == HEIGHT_UNKNOWN)
+			continue;
+		if (height <= origin)
+			break; /* The pinned block needs nobody. */
+		if (above != height + 1)
+			expected = (struct hash){ { 0 } };
+		above = height;
+		if (!vouch_height(run, first, end, &expected, err))
+			return false;
+	}
+	return true;
+}
+
+/* ---- reporting ---- */
+
+struct reporter {
+	folder_report *report;
+	void *arg;
+	struct folder_totals totals;
+};
+
+/* All copies of one block are [first, end). */
+static void report_block(struct reporter *reporter, const struct folder_file *list, size_t first,
+                         size_t end)
+{
+	size_t shown = first;
+	for (size_t i = end; i-- > first;) {
+		if (list[i].reason != NULL)
+			shown = i;
+	}
+	const struct folder_file *file = &list[shown];
+	struct folder_block block = { .verdict = file->reason == NULL ? FOLDER_OK : FOLDER_BAD,
+		                      .height = file->header.height,
+		                      .last_height = file->header.height,
+		                      .hash = file->header.hash,
+		                      .copy_count = end - first,
+		                      .path = file->path,
+		                      .reason = file->reason };
+	if (block.verdict == FOLDER_OK)
+		reporter->totals.ok_count++;
+	else
+		reporter->totals.bad_count++;
+	reporter->report(&block, reporter->arg);
+}
+
+static void report_missing(struct reporter *reporter, uint64_t from, uint64_t to)
+{
+	struct folder_block block = { .verdict = FOLDER_MISSING,
+		                      .height = from,
+		                      .last_height = to,
+		                      .reason = "no file has it" };
+	reporter->totals.missing_count += to - from + 1;
+	reporter->report(&block, reporter->arg);
+}
+
+static void report_all(const struct run *run, struct reporter *reporter)
+{
+	const struct folder_file *list = run->files.list;
+	uint64_t origin = run->options->format->trust_origin(run->pinned)->height;
+	uint64_t next = list[0].header.height < origin ? list[0].header.height : origin + 1;
+	size_t end;
+	for (size_t first = 0; first < run->files.count; first = end) {
+		uint64_t height = list[first].header.height;
+		bool known = height != HEIGHT_UNKNOWN;
+		if (known && height > next)
+			report_missing(reporter, next, height - 1);
+		for (end = first + 1; known && end < run->files.count; end++) {
+			if (list[end].header.height != height ||
+			    !hash_equal(&list[end].header.hash, &list[first].header.hash))
+				break;
+		}
+		bool again = first > 0 && list[first - 1].header.height == height;
+		reporter->totals.height_count += known && !again ? 1 : 0;
+		report_block(reporter, list, first, end);
+		if (known && height >= next)
+			next = height + 1;
+	}
+}
+
+bool folder_verify(const struct folder_options *options, folder_report *report, void *arg,
+                   struct folder_totals *out_totals, struct err *err)
+{
+	struct run run = { .options = options, .raw = BUFFER_EMPTY };
+	struct reporter reporter = { .report = report, .arg = arg };
+	struct walk_position nowhere = { .next_height = 0 };
+	if (!options->format->trust_pin(options->pinned, &run.pinned, err))
+		return false;
+	const struct hash *epoch = &options->format->trust_origin(run.pinned)->hash;
+	walk_init(&run.walk, options->format, run.pinned, epoch, nowhere);
+	bool ok = folder_files_init(&run.files, options, err);
+	if (ok) {
+		ok = judge_all(&run, err) &&
+		     (options->policy == POLICY_ALL || vouch_all(&run, err));
+		if (ok) {
+			report_all(&run, &reporter);
+			*out_totals = reporter.totals;
+		}
+		folder_files_fini(&run.files);
+	}
+	walk_fini(&run.walk);
+	buffer_fini(&run.raw);
+	options->format->trust_free(run.pinned);
+	return ok;
+}

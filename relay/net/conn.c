@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -599,6 +600,7 @@ bool net_new(struct net **out_net, struct event_base *base, const struct clock *
 	struct net *net = calloc(1, sizeof(*net));
 	if (net == NULL)
 		return err_set(err, ZR_NO_MEMORY, "net");
+	(void)signal(SIGPIPE, SIG_IGN);
 	net->base = base;
 	net->clock = clock;
 	list_init(&net->conns);

@@ -70,7 +70,7 @@ const char *conn_reason_meaning(enum conn_reason reason); /* A sentence. Static.
 
 struct net;
 
-/* Both are kept until net_free(). */
+/* Both are kept until net_free(). Has the process ignore SIGPIPE: OpenSSL writes with write(). */
 bool net_new(struct net **out_net, struct event_base *base, const struct clock *clock,
              struct err *err) MUST_CHECK;
 /* Cuts what is still open (on_close comes from here, the one exception) and frees it. Listeners

@@ -89,6 +89,8 @@ const struct conn_callbacks end_callbacks = { end_on_open, end_on_frame, end_on_
 static void world_on_open(struct conn *conn, void *arg)
 {
 	struct world *world = arg;
+	if (world->deaf)
+		return;
 	world->server.conn = conn;
 	conn_set_callbacks(conn, &end_callbacks, &world->server);
 	end_on_open(conn, &world->server);
@@ -105,7 +107,7 @@ static void world_on_refused(enum conn_reason reason, const struct net_peer *pee
 	assert_memory_equal(peer->address, "127.0.0.1:", 10);
 }
 
-static const struct listener_callbacks world_callbacks = { world_on_open, world_on_refused };
+const struct listener_callbacks world_callbacks = { world_on_open, world_on_refused };
 
 struct tls_context *make_context(bool is_server, const char *name, const char *crl,
                                  const struct pki *trusted)
@@ -228,13 +230,18 @@ void use_client(struct world *world, const char *name, const struct pki *trusted
 	world->client_context = make_context(false, name, NULL, trusted);
 }
 
-int raw_connect(const struct world *world)
+void raw_connect_socket(const struct world *world, int fd)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET,
 		                       .sin_port = htons(listener_port(world->listener)),
 		                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_true(fd >= 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+}
+
+int raw_connect(const struct world *world)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	raw_connect_socket(world, fd);
 	return fd;
 }

@@ -49,6 +49,7 @@ struct world {
 	char refused_text[256];
 	char refused_subject[128];
 	unsigned refused_count;
+	bool deaf; /* Gives new connections no callbacks. */
 };
 
 /* Group setup and teardown: the PKIs that every test here uses. */
@@ -69,6 +70,7 @@ void world_fini(struct world *world);
 void listen_again(struct world *world);
 
 extern const struct conn_callbacks end_callbacks;
+extern const struct listener_callbacks world_callbacks;
 struct connect_options connect_options(const struct world *world);
 void start_client_with(struct world *world, const struct connect_options *options);
 void start_client(struct world *world);
@@ -91,5 +93,7 @@ void run_ms(struct world *world, int ms);
 
 /* A blocking socket of our own, for what no honest client does. */
 int raw_connect(const struct world *world);
+/* The same with a socket that is there already. */
+void raw_connect_socket(const struct world *world, int fd);
 
 #endif

@@ -25,7 +25,7 @@ static struct pki old;
 static const char *const good_script =
 	"pki = make_pki(folder, ['e1'], variants=True)\n"
 	"pki.issue('units', '/O=org/OU=client/OU=\xe5\x8f\xb0\xe5\x8c\xba/CN=\"a,b\"', None, "
-        "None)\n"
+	"None)\n"
 	"pki.issue('two-uris', '/CN=x', 'DNS:x, URI:first, URI:second', None)\n"
 	/* A certificate that is no CA, used as if it were one. */
 	"fake = Authority(folder / 'fake', 'fake', issuer=pki.issuing)\n"

@@ -500,7 +500,7 @@ static struct batch *whose_turn(struct chain *chain, bool *out_alone)
 
 void chain_advance(struct intake *intake, struct chain *chain)
 {
-	for (;;) {
+	while (!intake->abandoned) {
 		bool alone;
 		struct batch *batch = whose_turn(chain, &alone);
 		if (batch == NULL || batch->stage != BATCH_LOOKED_AT ||
@@ -549,7 +549,7 @@ void note_duplicates(struct intake *intake, struct chain *chain, uint64_t block_
 {
 	chain->duplicate_blocks += block_count;
 	intake->options.counters->blocks_duplicate += block_count;
-	if (chain->duplicates_noted)
+	if (chain->duplicates_noted || intake->abandoned)
 		return;
 	struct duplicates_op *note = calloc(1, sizeof(*note));
 	if (note == NULL)
@@ -747,4 +747,30 @@ size_t intake_turn(struct intake *intake)
 			chain_advance(intake, batch->chain);
 	}
 	return count;
+}
+
+void intake_abandon(struct intake *intake)
+{
+	intake->abandoned = true;
+	struct list_node jobs;
+	list_init(&jobs);
+	(void)mailbox_take_all(intake->facts, &jobs);
+	struct list_node *node;
+	while ((node = list_pop(&jobs)) != NULL) {
+		struct verify_job *job = LIST_ENTRY(node, struct verify_job, node);
+		LIST_ENTRY(job, struct batch, job)->stage = BATCH_LOOKED_AT;
+	}
+	for (struct chain *chain = chains_next(intake->options.chains, NULL); chain != NULL;
+	     chain = chains_next(intake->options.chains, chain)) {
+		LIST_FOR_EACH (each, &chain->pipeline) {
+			struct batch *batch = LIST_ENTRY(each, struct batch, node);
+			if (batch->stage != BATCH_WITH_WRITER)
+				batch_end(batch);
+		}
+	}
+	LIST_FOR_EACH (each, &intake->leaving) {
+		struct batch *batch = LIST_ENTRY(each, struct batch, node);
+		if (batch->stage != BATCH_WITH_WRITER)
+			batch_end(batch);
+	}
 }

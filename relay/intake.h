@@ -100,6 +100,9 @@ int intake_facts_fd(const struct intake *intake);
 /* Goes on with everything that came back, and with what found no room before. Returns how many
  * answers there were. */
 size_t intake_turn(struct intake *intake);
+/* The process ends: workers have stopped, the writer has not. Drops what is not with it. */
+void intake_abandon(struct intake *intake);
+
 /* Batches under way. */
 size_t intake_busy(const struct intake *intake);
 

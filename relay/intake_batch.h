@@ -62,6 +62,7 @@ struct intake {
 	struct intake_options options;
 	struct intake_limits limits;
 	bool full;
+	bool abandoned; /* The process ends: nothing new goes anywhere. */
 	struct mailbox *facts;
 	struct list_node queued;  /* Batches that the pool had no room for, oldest first. */
 	struct list_node stalled; /* Batches that the writer had no room for. */

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "relay/base/log.h"
 #include "relay/session.h"
@@ -248,6 +249,22 @@ void links_goodbye_all(struct links *links)
 			session_goodbye(LIST_ENTRY(lists[i]->next, struct session, node),
 			                GOODBYE(SHUTDOWN), jittered_ms(SHUTDOWN_RETRY_MS),
 			                "shutting down");
+	}
+}
+
+void links_chain_enrolled(struct links *links, const char *name)
+{
+	LIST_FOR_EACH (node, &links->open) {
+		struct session *session = LIST_ENTRY(node, struct session, node);
+		for (size_t i = 0; i < session->chain_count; i++) {
+			const struct session_chain *place = &session->chains[i];
+			if (place->chain != NULL || place->refused != CHAIN_STATE(UNKNOWN) ||
+			    strcmp(place->name, name) != 0)
+				continue;
+			session_goodbye(session, GOODBYE(BUSY), jittered_ms(200),
+			                "a chain was enrolled: say hello again");
+			break;
+		}
 	}
 }
 

@@ -52,6 +52,8 @@ void links_tick(struct links *links);
 void links_anchor_final(struct links *links, const struct spool_anchor_id *id);
 /* The chain's state changed, by whatever hand: read it again and tell its carriers. */
 void links_chain_changed(struct links *links, struct chain *chain);
+/* A chain of that name is known now: who was told that it is not says hello again. */
+void links_chain_enrolled(struct links *links, const char *name);
 /* Asks for blocks again: of the active agent, or of the next one that connects. */
 void links_resend(struct links *links, struct chain *chain, uint64_t from, uint64_t to,
                   const char *reason);

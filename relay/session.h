@@ -26,7 +26,8 @@ struct session_chain {
 	struct list_node node; /* In its chain's carriers, or linked to itself. */
 	struct list_node due;  /* In links' due, or linked to itself. */
 	struct session *session;
-	uint32_t place;                      /* In Hello: what messages call it. */
+	uint32_t place; /* In Hello: what messages call it. */
+	char name[CHAIN_NAME_MAX + 1];
 	struct chain *chain;                 /* NULL: not known, or not granted. */
 	Zonerelay__Link__ChainState refused; /* Why chain is NULL. */
 	char refused_reason[128];

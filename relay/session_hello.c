@@ -312,6 +312,7 @@ static void greet_chain(struct session *session, struct session_chain *place,
 	const struct chain_config *config = config_chain(links->options.config, hello->name);
 	struct hash epoch;
 	struct err err;
+	(void)snprintf(place->name, sizeof(place->name), "%s", hello->name);
 	if (config == NULL ||
 	    !hash_from_bytes(&epoch, (struct bytes){ hello->epoch.data, hello->epoch.len })) {
 		refuse_place(place, CHAIN_STATE(UNKNOWN), "no such chain in the zone file");

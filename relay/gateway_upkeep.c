@@ -1,0 +1,210 @@
+/* gateway_upkeep.c -- once a second: how is the spool, what may be pruned, is everything moving? */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "relay/base/log.h"
+#include "relay/base/notify.h"
+#include "relay/gateway.h"
+
+#define PRUNE_BATCH_MAX 256
+#define SCRUB_ROWS      128
+#define SCRUB_BYTES     (512u << 10)
+#define STALLED_MS      30000 /* Work is there and nothing moved for so long. */
+
+/* ---- the spool ---- */
+
+static void look(struct gateway *gateway)
+{
+	struct err err;
+	struct gateway_view *view = &gateway->view;
+	bool was_full = intake_is_full(gateway->intake);
+	if (!spool_stats(gateway->spool, &view->spool, &err)) {
+		log_error("spool-unreadable", "detail=\"%s\"", err.message);
+		return;
+	}
+	view->looked_ms = clock_monotonic_ms(gateway->clock);
+	view->valid = true;
+	bool full = view->spool.intake_full;
+	if (full && !was_full)
+		log_error("spool-full",
+		          "used=%" PRIu64 " mark=%" PRIu64
+		          " why=\"intake pauses; delivery goes on\"",
+		          view->spool.used_bytes, view->spool.mark_bytes);
+	if (!full && was_full)
+		log_info("spool-has-room", "used=%" PRIu64 " mark=%" PRIu64, view->spool.used_bytes,
+		         view->spool.mark_bytes);
+	intake_set_full(gateway->intake, full);
+}
+
+struct prune_op {
+	struct writer_op op;
+	struct gateway *gateway;
+	struct spool_prune_options options;
+	struct spool_prune_result result;
+};
+
+static bool apply_prune(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct prune_op *prune = (struct prune_op *)op;
+	return spool_prune_slice(txn, &prune->options, &prune->result, err);
+}
+
+static void start_prune(struct gateway *gateway);
+
+static void prune_done(struct writer_op *op)
+{
+	struct prune_op *prune = (struct prune_op *)op;
+	struct gateway *gateway = prune->gateway;
+	bool more = op->ok && prune->result.more;
+	if (!op->ok)
+		log_error("prune-failed", "detail=\"%s\"", op->err.message);
+	else if (prune->result.batch_count > 0)
+		log_info("pruned", "batches=%u bytes=%" PRIu64, prune->result.batch_count,
+		         prune->result.payload_bytes);
+	gateway->counters.payloads_pruned += op->ok ? prune->result.batch_count : 0;
+	gateway->upkeep_under_way = false;
+	gateway->ops_under_way--;
+	free(prune);
+	if (more && !gateway->stopping)
+		start_prune(gateway);
+}
+
+static void start_prune(struct gateway *gateway)
+{
+	const struct config_spool *config = &gateway->config->gateway.spool;
+	struct prune_op *prune = calloc(1, sizeof(*prune));
+	struct err err;
+	if (prune == NULL)
+		return;
+	prune->op = (struct writer_op){ .work = SPOOL_UPKEEP,
+		                        .apply = apply_prune,
+		                        .on_done = prune_done,
+		                        .reply = gateway->commits };
+	prune->gateway = gateway;
+	prune->options = (struct spool_prune_options){
+		.now_ms = clock_wall_ms(gateway->clock),
+		.retention_ms = (int64_t)config->retention_ms,
+		.retention_size_bytes = config->retention_size_bytes,
+		.batch_max = PRUNE_BATCH_MAX,
+	};
+	if (!writer_submit(gateway->writer, &prune->op, &err)) {
+		free(prune);
+		return;
+	}
+	gateway->upkeep_under_way = true;
+	gateway->ops_under_way++;
+}
+
+static void scrub(struct gateway *gateway)
+{
+	struct err err;
+	const struct spool_scrub_limits limits = { SCRUB_ROWS, SCRUB_BYTES };
+	uint64_t round = gateway->scrub.round;
+	if (!spool_scrub_slice(gateway->spool, &gateway->scrub, &limits, &err)) {
+		gateway->counters.scrub_faults++;
+		log_error("spool-damaged", "detail=\"%s\"", err.message);
+	}
+	gateway->counters.scrub_rounds += gateway->scrub.round - round;
+}
+
+/* ---- is it moving? ---- */
+
+bool gateway_progresses(const struct gateway *gateway, const char **out_why)
+{
+	int64_t now_ms = clock_monotonic_ms(gateway->clock);
+	struct writer_stats stats = writer_stats(gateway->writer);
+	if (writer_waiting(gateway->writer) > 0 && now_ms - stats.last_commit_ms > STALLED_MS &&
+	    now_ms - gateway->started_ms > STALLED_MS) {
+		*out_why = "the writer has work and commits nothing";
+		return false;
+	}
+	for (size_t i = 0; i < gateway->lane_count; i++) {
+		const struct delivery_lane_status *lane = &gateway->lanes[i];
+		int64_t moved_ms = lane->progress_ms > lane->idle_proven_ms ? lane->progress_ms
+		                                                            : lane->idle_proven_ms;
+		if (now_ms - moved_ms > STALLED_MS) {
+			*out_why = "delivery neither moves nor says why not";
+			return false;
+		}
+	}
+	return true;
+}
+
+bool gateway_is_ready(struct gateway *gateway, const char **out_why)
+{
+	if (gateway->stopping)
+		*out_why = "stopping";
+	else if (gateway->listener_count == 0)
+		*out_why = "not listening";
+	else if (!gateway->view.valid)
+		*out_why = "the spool was not looked at yet";
+	else if (spool_is_poisoned(gateway->spool))
+		*out_why = "the disk failed";
+	else if (intake_is_full(gateway->intake))
+		*out_why = "the spool is full";
+	else
+		return gateway_progresses(gateway, out_why);
+	return false;
+}
+
+/* ---- the service manager ---- */
+
+static void tell_manager(struct gateway *gateway)
+{
+	const char *why = "";
+	const struct spool_totals *totals = &gateway->view.spool.totals;
+	if (gateway_progresses(gateway, &why)) {
+		if (notify_watchdog_interval_ms() > 0)
+			notify_watchdog();
+	} else {
+		log_error("stalled", "why=\"%s\"", why);
+	}
+	uint64_t stored =
+		totals->received_blocks - totals->quarantined_blocks - totals->tombstoned_blocks;
+	notify_status("%zu links; %" PRIu64 " blocks stored, %" PRIu64 " anchored%s%s",
+	              links_open_count(gateway->links), stored, totals->anchored_blocks,
+	              intake_is_full(gateway->intake) ? "; spool full" : "", why);
+}
+
+void gateway_upkeep(struct gateway *gateway)
+{
+	look(gateway);
+	if (!gateway->upkeep_under_way && !gateway->stopping)
+		start_prune(gateway);
+	scrub(gateway);
+	tell_manager(gateway);
+}
+
+void gateway_dump_state(struct gateway *gateway)
+{
+	const struct spool_totals *totals = &gateway->view.spool.totals;
+	const struct counters *counters = &gateway->counters;
+	const char *why = "";
+	bool ready = gateway_is_ready(gateway, &why);
+	log_info("state",
+	         "ready=%d why=\"%s\" links=%zu greeting=%zu chains=%zu trust=%zu batches=%zu "
+	         "booked=%zu",
+	         ready, why, links_open_count(gateway->links), links_greeting_count(gateway->links),
+	         chains_count(gateway->chains), chains_trust_count(gateway->chains),
+	         intake_busy(gateway->intake), gateway->partials.booked_bytes);
+	log_info("state-spool",
+	         "used=%" PRIu64 " mark=%" PRIu64 " limit=%" PRIu64 " received=%" PRIu64
+	         " duplicates=%" PRIu64 " quarantined=%" PRIu64 " anchored=%" PRIu64 " full=%d",
+	         gateway->view.spool.used_bytes, gateway->view.spool.mark_bytes,
+	         gateway->view.spool.limit_bytes, totals->received_blocks, totals->duplicate_blocks,
+	         totals->quarantined_blocks, totals->anchored_blocks,
+	         intake_is_full(gateway->intake));
+	log_info("state-counters",
+	         "batches_stored=%" PRIu64 " blocks_stored=%" PRIu64 " again=%" PRIu64
+	         " takeovers=%" PRIu64 " protocol_errors=%" PRIu64,
+	         counters->batches_stored, counters->blocks_stored, counters->batches_again,
+	         counters->takeovers, counters->protocol_errors);
+	for (size_t i = 0; i < gateway->lane_count; i++) {
+		const struct delivery_lane_status *lane = &gateway->lanes[i];
+		log_info("state-lane",
+		         "sink=%s lane=%u state=%d final=%" PRIu64 " sent=%" PRIu64
+		         " unknown=%" PRIu64 " reason=\"%s\"",
+		         lane->sink, lane->lane, (int)lane->state, lane->final_seq, lane->sent_seq,
+		         lane->unknown_count, lane->reason);
+	}
+}

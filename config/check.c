@@ -355,18 +355,13 @@ static void check_ledger(struct load *load, const struct edge_chain_config *chai
 }
 
 /* Keys that only a ledger reads were given for a folder of blocks. */
-static void check_folder(struct load *load, size_t item)
+static void check_applies(struct load *load, size_t item)
 {
-	static const char *const common[] = { "source.type", "source.dir", "source.scan-interval" };
 	const struct config_items *items = &load->sources->sections[SECTION_EDGE_CHAINS];
 	for (size_t i = 0; i < items->row_count; i++) {
 		const struct config_key *key = config_key_at(items->row_first + i);
-		const char *inner = config_key_inner(key);
-		bool allowed = strncmp(inner, "source.", 7) != 0;
-		for (size_t j = 0; j < sizeof(common) / sizeof(common[0]); j++)
-			allowed = allowed || strcmp(inner, common[j]) == 0;
 		const struct config_origin *origin = sources_origin(load->sources, key, item);
-		if (!allowed && origin->file != NULL)
+		if (origin->file != NULL && !sources_applies(load->config, key, item))
 			errors_add(load->errors, origin, "%s is only for sources of type ledger",
 			           key->path);
 	}
@@ -378,8 +373,7 @@ static void check_edge_chains(struct load *load)
 	const struct edge_chain_config *reads_stdin = NULL;
 	for (size_t i = 0; i < edge->chain_count; i++) {
 		const struct edge_chain_config *chain = &edge->chains[i];
-		if (chain->source.type == EDGE_SOURCE_FABRIC_DIR)
-			check_folder(load, i);
+		check_applies(load, i);
 		if (chain->source.type != EDGE_SOURCE_LEDGER || chain->format == NULL)
 			continue;
 		check_ledger(load, chain);

@@ -56,7 +56,8 @@ struct config_key {
 	const struct config_choice *choices;
 	bool required;
 	bool reloadable;
-	bool secret; /* May hold a password: "config show" masks it. */
+	bool ledger_only; /* Of a source: says nothing where it is a folder of blocks. */
+	bool secret;      /* May hold a password: "config show" masks it. */
 	const char *text;
 };
 

@@ -64,6 +64,8 @@ struct config_origin *sources_origin(const struct config_sources *sources,
 /* The row of section for a program, by the inner part of its path; NULL: none. */
 const struct config_key *sources_find_key(const struct config *config, enum config_section section,
                                           const char *inner);
+/* Does this key say anything for this item? */
+bool sources_applies(const struct config *config, const struct config_key *key, size_t item);
 /* The name of an item, or of a route its address; may be NULL where it was not given. */
 const char *sources_item_name(const struct config_sources *sources, enum config_section section,
                               size_t item);

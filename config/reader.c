@@ -151,10 +151,12 @@ static struct bytes scalar(const struct yaml_reader *reader)
 	return (struct bytes){ reader->event.data.scalar.value, reader->event.data.scalar.length };
 }
 
-/* Nothing after the colon, or YAML's words for nothing. */
+/* Nothing after the colon, or YAML's words for nothing. A group may be empty in that way: all that
+ * is in it is commented out. */
 static bool is_null(const struct yaml_reader *reader)
 {
-	if (reader->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
+	if (!at(reader, YAML_SCALAR_EVENT) ||
+	    reader->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
 		return false;
 	struct bytes text = scalar(reader);
 	return text.size == 0 || bytes_equal(text, BYTES_LITERAL("~")) ||
@@ -300,7 +302,8 @@ static void read_item(struct yaml_reader *reader, enum config_section section, c
 {
 	struct load *load = reader->load;
 	const struct config_section_row *row = config_section_at(section);
-	if (!at(reader, YAML_MAPPING_START_EVENT)) {
+	bool empty = row->named && is_null(reader);
+	if (!empty && !at(reader, YAML_MAPPING_START_EVENT)) {
 		errors_add(load->errors, place, "each of %s must be a group of keys", row->path);
 		skip(reader);
 		return;
@@ -321,7 +324,8 @@ static void read_item(struct yaml_reader *reader, enum config_section section, c
 		*(const char **)(void *)(base + row->name_offset) = name;
 	}
 	const struct mapping mapping = { section, item, "" };
-	read_mapping(reader, &mapping);
+	if (!empty)
+		read_mapping(reader, &mapping);
 }
 
 /* "classes:": names, and a group for each. */
@@ -345,6 +349,8 @@ static void read_section(struct yaml_reader *reader, enum config_section section
 {
 	const struct config_section_row *row = config_section_at(section);
 	struct config_origin place = here(reader);
+	if (is_null(reader))
+		return;
 	if (!at(reader, row->named ? YAML_MAPPING_START_EVENT : YAML_SEQUENCE_START_EVENT)) {
 		errors_add(reader->load->errors, &place, "%s must be %s", row->path,
 		           row->named ? "a group of names" : "a list");
@@ -462,6 +468,8 @@ static void read_member(struct yaml_reader *reader, const struct mapping *mappin
 		read_section(reader, section);
 		return;
 	}
+	if (is_null(reader))
+		return;
 	if (!at(reader, YAML_MAPPING_START_EVENT)) {
 		errors_add(reader->load->errors, place, "%s must be a group of keys", inner);
 		skip(reader);

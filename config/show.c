@@ -87,7 +87,7 @@ static const struct config_key *next_row(const struct shower *shower, size_t *in
 	const struct config_items *items = &sources->sections[section];
 	while (*index < items->row_count) {
 		const struct config_key *key = config_key_at(items->row_first + (*index)++);
-		if ((key->programs & shower->config->program) != 0 &&
+		if (sources_applies(shower->config, key, item) &&
 		    !value_is_none(key, sources_field(sources, key, item)))
 			return key;
 	}

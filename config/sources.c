@@ -148,6 +148,16 @@ const struct config_key *sources_find_key(const struct config *config, enum conf
 	return NULL;
 }
 
+bool sources_applies(const struct config *config, const struct config_key *key, size_t item)
+{
+	if ((key->programs & config->program) == 0)
+		return false;
+	if (!key->ledger_only)
+		return true;
+	const struct edge_chain_config *chain = sources_item(config->sources, key->section, item);
+	return chain->source.type != EDGE_SOURCE_FABRIC_DIR;
+}
+
 const char *sources_item_name(const struct config_sources *sources, enum config_section section,
                               size_t item)
 {

@@ -70,33 +70,46 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                          .text = "Everything about one chain." },
 	[COMMAND_CHAINS_ADD] = { "chains add", "NAME", CHANGES | DRY_RUN | OFFLINE, 1, 1,
 	                         O(FORMAT) | O(TRUST) | O(AGENTS) | O(CLASS) | O(POLICY) | O(EPOCH),
-	                         "Enrol a chain: into the folder of chains, then reload.",
-	                         "Writes NAME.yaml and a copy of the pinned block into "
-	                         "chains-folder, checks the whole configuration with them, and "
-	                         "asks the daemon to reload it. If the daemon refuses, the files "
-	                         "are removed again; if it does not run, they wait for its next "
-	                         "start." },
+	                         .text = "Enrol a chain: into the folder of chains, then reload.",
+	                         .more = "Writes NAME.yaml and a copy of the pinned block into "
+	                                 "chains-folder, checks the whole configuration with them, "
+	                                 "and "
+	                                 "asks the daemon to reload it. If the daemon refuses, the "
+	                                 "files "
+	                                 "are removed again; if it does not run, they wait for its "
+	                                 "next "
+	                                 "start." },
 	[COMMAND_CHAINS_RENEW] = { "chains renew", "NAME", CHANGES | DRY_RUN | COMMAND_SENDS, 1, 1,
-	                           O(TRUST), "Admit a new epoch (a new genesis) under an old name.",
-	                           "The old epoch is retired: it takes no more blocks, and what is "
-	                           "pending is still delivered. This is not a fork." },
+	                           O(TRUST),
+	                           .text = "Admit a new epoch (a new genesis) under an old name.",
+	                           .more = "The old epoch is retired: it takes no more blocks, and "
+	                                   "what is "
+	                                   "pending is still delivered. This is not a fork." },
 	[COMMAND_CHAINS_MOVE] = { "chains move", "NAME",
 	                          CHANGES | DRY_RUN | COMMAND_SENDS | COMMAND_GIVES, 1, 1,
-	                          O(IN) | O(OUT), "Hand a chain over to another gateway's store.",
-	                          "With --out the chain is retired here, and its tip, watermark "
-	                          "and trust set are written to the file; with --in the other "
-	                          "gateway takes it over from there. Its agents must then forget "
-	                          "the store that they have pinned: zonerelay-edge forget-store." },
+	                          O(IN) | O(OUT),
+	                          .text = "Hand a chain over to another gateway's store.",
+	                          .more = "With --out the chain is retired here, and its tip, "
+	                                  "watermark "
+	                                  "and trust set are written to the file; with --in the "
+	                                  "other "
+	                                  "gateway takes it over from there. Its agents must then "
+	                                  "forget "
+	                                  "the store that they have pinned: zonerelay-edge "
+	                                  "forget-store." },
 	[COMMAND_CHAINS_FREEZE] = { "chains freeze", "NAME", CHANGES | DRY_RUN, 1, 1,
 	                            O(HOLD_DELIVERY),
-	                            "Take no more blocks of a chain until it is unfrozen." },
+	                            .text = "Take no more blocks of a chain until it is "
+	                                    "unfrozen." },
 	[COMMAND_CHAINS_UNFREEZE] = { "chains unfreeze", "NAME", CHANGES | DRY_RUN, 1, 1,
 	                              .text = "Take blocks of a frozen chain again." },
 	[COMMAND_ADOPT_CHAIN] = { "adopt chain", "NAME", CHANGES | DRY_RUN, 1, 1,
 	                          O(NEXT) | O(TIP) | O(ANCHORED),
-	                          "After a restore: say where a chain goes on.",
-	                          "Without options, at what its agent still holds. Heights that "
-	                          "nobody holds any more are declared lost, with a tombstone." },
+	                          .text = "After a restore: say where a chain goes on.",
+	                          .more = "Without options, at what its agent still holds. Heights "
+	                                  "that "
+	                                  "nobody holds any more are declared lost, with a "
+	                                  "tombstone." },
 	[COMMAND_ADOPT_LANE] = { "adopt lane", "LANE", CHANGES | DRY_RUN, 1, 1,
 	                         .text = "After a restore: go on after the main chain's head of a "
 	                                 "lane, and send again." },
@@ -105,9 +118,10 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                                  "counts "
 	                                  "as whole again." },
 	[COMMAND_PENDING] = { "pending", "[NAME]", 0, 0, 1, PAGE | O(CLASS),
-	                      "What is durable here and not yet final on the main chain." },
+	                      .text = "What is durable here and not yet final on the main chain." },
 	[COMMAND_GAPS] = { "gaps", "[NAME]", 0, 0, 1, PAGE,
-	                   "Heights that are missing: lost, in quarantine, or not yet brought." },
+	                   .text = "Heights that are missing: lost, in quarantine, or not yet "
+	                           "brought." },
 	[COMMAND_RESYNC] = { "resync", "NAME RANGES", CHANGES | DRY_RUN, 2, 2,
 	                     .text = "Ask the edge to send blocks again." },
 	[COMMAND_REPLAY] = { "replay", "NAME RANGES", CHANGES | DRY_RUN, 2, 2,
@@ -123,7 +137,7 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	[COMMAND_QUARANTINE_LIST] = { "quarantine list", "", .options = PAGE | O(CHAIN),
 	                              .text = "What arrived and failed verification." },
 	[COMMAND_QUARANTINE_SHOW] = { "quarantine show", "NUMBER", COMMAND_GIVES, 1, 1, O(OUT),
-	                              "One item; with --out its bytes as they arrived." },
+	                              .text = "One item; with --out its bytes as they arrived." },
 	[COMMAND_QUARANTINE_RELEASE] = { "quarantine release", "NUMBERS", CHANGES | DRY_RUN, 1, 1,
 	                                 .text = "Verify items again under the trust set in force, "
 	                                         "and let in what passes." },
@@ -132,30 +146,37 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	[COMMAND_EVIDENCE_LIST] = { "evidence list", "", .options = PAGE | O(CHAIN),
 	                            .text = "Chains that signed two blocks at one height." },
 	[COMMAND_EVIDENCE_EXPORT] = { "evidence export", "NUMBER", COMMAND_GIVES, 1, 1, O(OUT),
-	                              "Write one bundle to a file." },
+	                              .text = "Write one bundle to a file." },
 	[COMMAND_EVIDENCE_VERIFY] = { "evidence verify", "FILE", OFFLINE, 1, 1, O(TRUST),
-	                              "Does a bundle prove that a chain forked?",
-	                              "With --trust the bundle's trust set must be the one of that "
-	                              "pinned block; without it the set inside is believed, and "
-	                              "the output says so." },
+	                              .text = "Does a bundle prove that a chain forked?",
+	                              .more = "With --trust the bundle's trust set must be the one "
+	                                      "of that "
+	                                      "pinned block; without it the set inside is "
+	                                      "believed, and "
+	                                      "the output says so." },
 	[COMMAND_PROOF_GET] = { "proof get", "NAME HEIGHT", COMMAND_GIVES, 2, 2, O(OUT),
-	                        "Write the proof that a block is anchored to a file." },
+	                        .text = "Write the proof that a block is anchored to a file." },
 	[COMMAND_PROOF_VERIFY] = { "proof verify", "FILE", OFFLINE, 1, 1, O(TRUSTED) | O(BLOCK),
-	                           "Check a proof against nothing but the main chain's keys.",
-	                           "One line for each check that was made." },
+	                           .text = "Check a proof against nothing but the main chain's "
+	                                   "keys.",
+	                           .more = "One line for each check that was made." },
 	[COMMAND_BLOCKS_VERIFY] = { "blocks verify", "PATH...", OFFLINE, 1, COMMAND_ARGUMENTS_MAX,
 	                            O(FORMAT) | O(TRUST) | O(POLICY),
-	                            "Verify block files or folders in height order from a pinned "
-	                            "block.",
-	                            "One line for each block: HEIGHT HASH OK, or HEIGHT HASH BAD "
-	                            "and the reason. Copies of a block with other signatures are "
-	                            "each checked and count as one height; two different blocks "
-	                            "at one height are a fork." },
+	                            .text = "Verify block files or folders in height order from a "
+	                                    "pinned "
+	                                    "block.",
+	                            .more = "One line for each block: HEIGHT HASH OK, or HEIGHT "
+	                                    "HASH BAD "
+	                                    "and the reason. Copies of a block with other "
+	                                    "signatures are "
+	                                    "each checked and count as one height; two different "
+	                                    "blocks "
+	                                    "at one height are a fork." },
 	[COMMAND_RECONCILE] = { "reconcile", "[NAME...]", 0, 0, COMMAND_ARGUMENTS_MAX, PAGE,
-	                        "Compare edge, spool and main chain for each chain.",
-	                        "Exits with 4 on any difference." },
+	                        .text = "Compare edge, spool and main chain for each chain.",
+	                        .more = "Exits with 4 on any difference." },
 	[COMMAND_SPOOL_INIT] = { "spool init", "[DIR]", OFFLINE, 0, 1, O(SIZE) | O(NO_ALLOCATE),
-	                         "Make an empty spool and take its disk space." },
+	                         .text = "Make an empty spool and take its disk space." },
 	[COMMAND_SPOOL_STAT] = { "spool stat", "[DIR]", OFFLINE, 0, 1,
 	                         .text = "How full a spool is, and with what." },
 	[COMMAND_SPOOL_VERIFY] = { "spool verify", "[DIR]", OFFLINE, 0, 1,
@@ -163,20 +184,25 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                           .more = "The daemon may run; only with it stopped are all rows "
 	                                   "judged as of one moment." },
 	[COMMAND_SPOOL_EXPORT] = { "spool export", "NAME RANGES [DIR]", OFFLINE, 2, 3, O(OUT),
-	                           "Write blocks of a chain from the spool into a folder.",
-	                           "One file for each block, NAME_HEIGHT.block, in the folder of "
-	                           "--out." },
+	                           .text = "Write blocks of a chain from the spool into a folder.",
+	                           .more = "One file for each block, NAME_HEIGHT.block, in the "
+	                                   "folder of "
+	                                   "--out." },
 	[COMMAND_SPOOL_SALVAGE] = { "spool salvage", "[DIR]", OFFLINE, 0, 1, O(OUT),
-	                            "Read whole batches out of a damaged spool, without its tree.",
-	                            "Writes a record stream for \"spool restore\"." },
+	                            .text = "Read whole batches out of a damaged spool, without "
+	                                    "its tree.",
+	                            .more = "Writes a record stream for \"spool restore\"." },
 	[COMMAND_SPOOL_BACKUP] = { "spool backup", "[DIR]", OFFLINE, 0, 1,
 	                           O(OUT) | O(CHAIN) | O(PACE),
-	                           "Copy a spool into a portable file, beside a running daemon." },
+	                           .text = "Copy a spool into a portable file, beside a running "
+	                                   "daemon." },
 	[COMMAND_SPOOL_RESTORE] = { "spool restore", "[DIR]", OFFLINE, 0, 1,
 	                            O(IN) | O(SIZE) | O(NO_ALLOCATE),
-	                            "Make a new spool from a backup or from what was salvaged.",
-	                            "The daemon then sends nothing until \"adopt\" has said what "
-	                            "became of the time since the backup." },
+	                            .text = "Make a new spool from a backup or from what was "
+	                                    "salvaged.",
+	                            .more = "The daemon then sends nothing until \"adopt\" has "
+	                                    "said what "
+	                                    "became of the time since the backup." },
 	[COMMAND_CERTS] = { "certs", "", OFFLINE, .options = O(WITHIN),
 	                    .text = "Certificates and revocation lists of the zone file, and when "
 	                            "they expire.",
@@ -186,7 +212,7 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                           .more = "All mistakes at once, as FILE:LINE:COLUMN and a "
 	                                   "sentence." },
 	[COMMAND_CONFIG_SHOW] = { "config show", "[FILE]", OFFLINE, 0, 1, O(EFFECTIVE),
-	                          "Print the zone file as it was understood." },
+	                          .text = "Print the zone file as it was understood." },
 	[COMMAND_CONFIG_RELOAD] = { "config reload", "", CHANGES | DRY_RUN,
 	                            .text = "Read the zone file, certificates and revocation lists "
 	                                    "again, as SIGHUP does, and say what changed." },
@@ -204,9 +230,9 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                              .text = "The dictionaries that are installed." },
 	[COMMAND_DICTIONARY_TRAIN] = { "dictionary train", "PATH...", OFFLINE, 1,
 	                               COMMAND_ARGUMENTS_MAX, O(OUT) | O(SIZE),
-	                               "Make a dictionary from block files or folders." },
+	                               .text = "Make a dictionary from block files or folders." },
 	[COMMAND_WATCH] = { "watch", "[EVENT...]", OFFLINE, 0, COMMAND_ARGUMENTS_MAX, O(EVENTS),
-	                    "Print events as they happen, until interrupted." },
+	                    .text = "Print events as they happen, until interrupted." },
 	[COMMAND_VERSION] = { "version", "", OFFLINE,
 	                      .text = "Version of this program and of its libraries." },
 	[COMMAND_COMPLETIONS] = { "completions", "bash|zsh", OFFLINE, 1, 1,

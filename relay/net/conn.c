@@ -267,6 +267,8 @@ static void step_handshake(struct conn *conn)
 	} else {
 		struct failure failure;
 		tls_explain(conn->ssl, result, &failure);
+		if (conn->context != NULL)
+			tls_forget_session(conn->context); /* In case it was the ticket. */
 		/* OpenSSL has sent its alert; let the peer read it. */
 		conn_end(conn, &failure, failure.reason != CONN_LOST);
 	}
@@ -538,6 +540,9 @@ void conn_free(struct conn *conn)
 	if (conn->out != NULL)
 		evbuffer_free(conn->out);
 	buffer_fini(&conn->in);
+	/* Or OpenSSL would spoil the session's ticket because nobody said goodbye: links break. */
+	if (conn->ssl != NULL)
+		SSL_set_shutdown(conn->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(conn->ssl);
 	if (conn->fd >= 0)
 		(void)close(conn->fd);

@@ -109,39 +109,74 @@ static void world_on_refused(enum conn_reason reason, const struct net_peer *pee
 
 const struct listener_callbacks world_callbacks = { world_on_open, world_on_refused };
 
-struct tls_context *make_context(bool is_server, const char *name, const char *crl,
-                                 const struct pki *trusted)
+struct tls_context *make_context(const struct context_spec *spec)
 {
 	char certificate[PKI_PATH_SIZE];
 	char key[PKI_PATH_SIZE];
 	char ca[PKI_PATH_SIZE];
-	char list[PKI_PATH_SIZE];
+	char crl[PKI_PATH_SIZE];
 	char file[128];
-	const char *crls[1];
-	const struct pki *own = strncmp(name, "stranger/", 9) == 0 ? &stranger : &pki;
-	name += own == &stranger ? 9 : 0;
+	bool is_stranger = strncmp(spec->name, "stranger/", 9) == 0;
+	const struct pki *own = is_stranger ? &stranger : &pki;
+	const struct pki *trusted = spec->trusted != NULL ? spec->trusted : &pki;
+	const char *name = spec->name + (is_stranger ? 9 : 0);
 	(void)snprintf(file, sizeof(file), "%s.pem", name);
 	(void)pki_path(own, file, certificate);
 	(void)snprintf(file, sizeof(file), "%s.key", name);
 	(void)pki_path(own, file, key);
-	struct tls_options options = {
-		.is_server = is_server,
+	const char *const crls[] = { pki_path(trusted, spec->crl != NULL ? spec->crl : "", crl) };
+	const struct tls_options options = {
+		.is_server = spec->is_server,
 		.certificate = certificate,
 		.key = key,
-		.ca = pki_path(trusted, "ca.pem", ca),
-		.resumption = true,
-		.clock = clock_system(),
+		.ca = pki_path(trusted, spec->ca != NULL ? spec->ca : "ca.pem", ca),
+		.crls = crls,
+		.crl_count = spec->crl != NULL ? 1 : 0,
+		.resumption = !spec->refuses_resumption,
+		.clock = spec->clock != NULL ? spec->clock : clock_system(),
 	};
-	if (crl != NULL) {
-		crls[0] = pki_path(trusted, crl, list);
-		options.crls = crls;
-		options.crl_count = 1;
-	}
 	struct tls_context *context = NULL;
 	struct err err;
 	if (!tls_context_new(&context, &options, &err))
 		fail_msg("%s", err.message);
 	return context;
+}
+
+void use_client(struct world *world, const struct context_spec *spec)
+{
+	tls_context_free(world->client_context);
+	world->client_context = make_context(spec);
+}
+
+void use_server(struct world *world, const struct context_spec *spec)
+{
+	tls_context_free(world->server_context);
+	world->server_context = make_context(spec);
+	world->options.context = world->server_context;
+	if (world->listener != NULL)
+		listener_set_context(world->listener, world->server_context);
+}
+
+static struct context_spec spec_of_another_time(struct world *world, const char *name,
+                                                int64_t made_after_ms)
+{
+	clock_virtual_init(&world->clock, 0, clock_wall_ms(clock_system()) + made_after_ms);
+	return (struct context_spec){ .name = name, .clock = &world->clock.clock };
+}
+
+void use_client_of(struct world *world, const char *name, int64_t made_after_ms)
+{
+	struct context_spec spec = spec_of_another_time(world, name, made_after_ms);
+	use_client(world, &spec);
+	world->clock.wall_offset_ms -= made_after_ms;
+}
+
+void use_server_of(struct world *world, const char *name, int64_t made_after_ms)
+{
+	struct context_spec spec = spec_of_another_time(world, name, made_after_ms);
+	spec.is_server = true;
+	use_server(world, &spec);
+	world->clock.wall_offset_ms -= made_after_ms;
 }
 
 void listen_again(struct world *world)
@@ -160,10 +195,10 @@ void world_init(struct world *world)
 	world->refused = CONN_REASON_COUNT;
 	world->base = event_base_new();
 	assert_true(net_new(&world->net, world->base, clock_system(), &err));
-	world->server_context = make_context(true, "gateway", "crl.pem", &pki);
-	world->client_context = make_context(false, "agent-e1", "crl.pem", &pki);
 	world->options = listener_options_default();
-	world->options.context = world->server_context;
+	use_server(world, &(struct context_spec){
+				  .is_server = true, .name = "gateway", .crl = "crl.pem" });
+	use_client(world, &(struct context_spec){ .name = "agent-e1", .crl = "crl.pem" });
 	listen_again(world);
 }
 
@@ -222,12 +257,6 @@ void connect_both(struct world *world)
 	unsigned clients = world->client.open_count;
 	start_client(world);
 	RUN_UNTIL(world, world->server.open_count > servers && world->client.open_count > clients);
-}
-
-void use_client(struct world *world, const char *name, const struct pki *trusted)
-{
-	tls_context_free(world->client_context);
-	world->client_context = make_context(false, name, NULL, trusted);
 }
 
 void raw_connect_socket(const struct world *world, int fd)

@@ -49,7 +49,8 @@ struct world {
 	char refused_text[256];
 	char refused_subject[128];
 	unsigned refused_count;
-	bool deaf; /* Gives new connections no callbacks. */
+	struct clock_virtual clock; /* For contexts, where a test sets it. */
+	bool deaf;                  /* Gives new connections no callbacks. */
 };
 
 /* Group setup and teardown: the PKIs that every test here uses. */
@@ -58,10 +59,17 @@ int remove_pkis(void **state);
 extern struct pki pki;
 extern struct pki stranger;
 
-/* A context of NAME.pem and NAME.key, or of the stranger's where name begins with "stranger/". crl:
- * a file of trusted's folder, or NULL. */
-struct tls_context *make_context(bool is_server, const char *name, const char *crl,
-                                 const struct pki *trusted);
+/* What a context is made of. */
+struct context_spec {
+	bool is_server;
+	const char *name;          /* NAME.pem and NAME.key; the stranger's after "stranger/". */
+	const char *ca;            /* A file of trusted's folder; NULL: ca.pem. */
+	const char *crl;           /* Likewise; NULL: none. */
+	const struct pki *trusted; /* NULL: pki. */
+	bool refuses_resumption;
+	const struct clock *clock; /* NULL: the system's. */
+};
+struct tls_context *make_context(const struct context_spec *spec);
 
 /* Server "gateway", client "agent-e1", a listener with default limits. */
 void world_init(struct world *world);
@@ -76,8 +84,12 @@ void start_client_with(struct world *world, const struct connect_options *option
 void start_client(struct world *world);
 /* Starts the client and waits until both ends are open. */
 void connect_both(struct world *world);
-/* The next client will be this one, and trust that. */
-void use_client(struct world *world, const char *name, const struct pki *trusted);
+/* From now on the client, or the server, is this one. */
+void use_client(struct world *world, const struct context_spec *spec);
+void use_server(struct world *world, const struct context_spec *spec);
+/* The same for one whose certificate is not valid now: its context was made when it was. */
+void use_client_of(struct world *world, const char *name, int64_t made_after_ms);
+void use_server_of(struct world *world, const char *name, int64_t made_after_ms);
 
 void run_ms(struct world *world, int ms);
 

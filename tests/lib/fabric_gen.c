@@ -260,7 +260,7 @@ static void put_msp(struct buffer *group, const struct gen_org *org)
 		wire_put_message(&msp, 5, buffer_bytes(&org->crl));
 	if ((org->flags & GEN_REQUIRED_OU) != 0)
 		put_unit(&msp, 7, org->issuer, REQUIRED_UNIT);
-	wire_put_bytes(&crypto, 1, text("SHA2"));
+	wire_put_bytes(&crypto, 1, text((org->flags & GEN_SHA3) != 0 ? "SHA3" : "SHA2"));
 	wire_put_bytes(&crypto, 2, text("SHA256"));
 	wrap(&msp, 8, &crypto);
 	if ((org->flags & GEN_NODE_OUS) != 0) {

@@ -27,6 +27,7 @@ enum gen_org_flag {
 	GEN_NODE_OUS = 1,     /* Units tell clients, peers, admins and orderers apart. */
 	GEN_INTERMEDIATE = 2, /* Identities are issued by an intermediate authority. */
 	GEN_REQUIRED_OU = 4,  /* Members must be of unit "SEALERS". */
+	GEN_SHA3 = 8,         /* It asks for signatures over SHA-3. */
 };
 
 struct gen_org {
@@ -84,7 +85,7 @@ void gen_channel_free(struct gen_channel *channel);
 /* Not in the configuration until it is added to channel->orgs. */
 struct gen_org *gen_org_new(const char *name, unsigned flags);
 void gen_org_free(struct gen_org *org);
-/* unit: the organisational unit of its certificate, or NULL. */
+/* unit: the organisational unit of its certificate, several ("peer+admin"), or NULL. */
 struct gen_node *gen_node_new(struct gen_org *org, const char *unit, enum suite suite);
 /* Another certificate over node's key. */
 struct gen_node *gen_node_again(const struct gen_node *node, const char *unit);

@@ -7,6 +7,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct gen_ca {
 	char name[48];
@@ -53,8 +54,11 @@ static X509 *make_cert(const char *common_name, const char *unit, EVP_PKEY *key,
 	ASN1_TIME_set_string(X509_getm_notBefore(cert), "20200101000000Z");
 	ASN1_TIME_set_string(X509_getm_notAfter(cert), "20210101000000Z");
 	X509_NAME *name = X509_get_subject_name(cert);
-	if (unit != NULL)
-		add_name(name, "OU", unit);
+	char units[96];
+	(void)snprintf(units, sizeof(units), "%s", unit == NULL ? "" : unit);
+	char *rest = NULL;
+	for (char *at = strtok_r(units, "+", &rest); at != NULL; at = strtok_r(NULL, "+", &rest))
+		add_name(name, "OU", at);
 	add_name(name, "CN", common_name);
 	X509_set_issuer_name(cert, X509_get_subject_name(issuer == NULL ? cert : issuer));
 	must(X509_set_pubkey(cert, key) == 1, "public key");

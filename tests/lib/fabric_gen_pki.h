@@ -12,7 +12,7 @@ struct gen_ca *gen_ca_new(const char *name, struct gen_ca *parent);
 void gen_ca_free(struct gen_ca *ca);
 void gen_ca_pem(const struct gen_ca *ca, struct buffer *out);
 struct bytes gen_ca_der(const struct gen_ca *ca);
-/* A certificate over key, appended as PEM. unit may be NULL. */
+/* A certificate over key, appended as PEM. unit: NULL, "peer", or several: "peer+admin". */
 void gen_ca_issue(struct gen_ca *ca, const struct key *key, const char *unit, bool is_ca,
                   struct buffer *out);
 /* Replaces out with a list of all that was revoked so far and the certificate in pem. */

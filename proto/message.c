@@ -48,6 +48,17 @@ static void budget_free(void *data, void *pointer)
 	free(block);
 }
 
+/* Nobody reads what we do not know, and it must not travel on when a message is kept or sent again. */
+static void drop_unknown_fields(ProtobufCMessage *message)
+{
+	struct budget nobody = { .left = 0 };
+	for (unsigned i = 0; i < message->n_unknown_fields; i++)
+		budget_free(&nobody, message->unknown_fields[i].data);
+	budget_free(&nobody, message->unknown_fields);
+	message->n_unknown_fields = 0;
+	message->unknown_fields = NULL;
+}
+
 /* ---- texts ---- */
 
 /* The size of the well-formed, printable UTF-8 character at text, or 0. Stops at a zero byte. */
@@ -281,6 +292,8 @@ static bool walk_message(const struct walk *walk, ProtobufCMessage *message, str
 	const ProtobufCMessageDescriptor *descriptor = message->descriptor;
 	const struct message_rules *rules = find_rules(walk->table, descriptor);
 	assert(rules != NULL && rules->field_count == descriptor->n_fields);
+	if (walk->received)
+		drop_unknown_fields(message);
 	for (unsigned i = 0; i < descriptor->n_fields; i++) {
 		const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
 		if (!check_field(walk, field, &rules->fields[i], (uint8_t *)message, err))

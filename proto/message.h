@@ -97,7 +97,8 @@ struct rule_table {
  * *out_missing names the first that does not. For unit tests. */
 bool rule_table_complete(const struct rule_table *table, const char **out_missing);
 
-/* Gives *out_message; end with message_free(). An enum value that we do not know reads as 0.
+/* Gives *out_message; end with message_free(). Fields that we do not
+ * know are dropped, and an enum value that we do not know reads as 0.
  * Errors: ZR_INVALID  with the field. */
 bool message_decode(struct bytes body, const ProtobufCMessageDescriptor *descriptor,
                     const struct rule_table *table, ProtobufCMessage **out_message,

@@ -367,6 +367,16 @@ static void unknown_fields_beside_a_known_body_are_ignored(void **state)
 	assert_int_equal(decode_text("52020801a9020102030405060708"), LINK_FRAME);
 }
 
+static void unknown_fields_are_not_kept(void **state)
+{
+	Zonerelay__Link__Frame *frame = decode(BYTES_LITERAL("\x52\4\x08\1\x10\5\x82\1\2\x08\1"));
+	struct buffer body = BUFFER_EMPTY;
+	assert_true(link_frame_encode(frame, &body, NULL));
+	assert_bytes_equal(buffer_bytes(&body), BYTES_LITERAL("\x52\2\x08\1"));
+	link_frame_free(frame);
+	buffer_fini(&body);
+}
+
 static void a_frame_has_exactly_one_body(void **state)
 {
 	assert_int_equal(decode_text("7800"), LINK_BAD);             /* None at all. */
@@ -797,6 +807,7 @@ int main(void)
 		cmocka_unit_test(a_frame_cut_short_is_refused),
 		cmocka_unit_test(a_body_that_only_a_newer_peer_knows_may_be_ignored),
 		cmocka_unit_test(unknown_fields_beside_a_known_body_are_ignored),
+		cmocka_unit_test(unknown_fields_are_not_kept),
 		cmocka_unit_test(a_frame_has_exactly_one_body),
 		cmocka_unit_test(what_is_no_protobuf_is_refused),
 		cmocka_unit_test(a_value_that_we_do_not_know_reads_as_unspecified),

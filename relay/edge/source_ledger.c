@@ -253,7 +253,7 @@ static enum next next_step(struct ledger *ledger, int64_t now_ms, size_t *out_co
 
 static void set_problem(struct ledger *ledger, const char *text)
 {
-	snprintf(ledger->source.view.problem, sizeof(ledger->source.view.problem), "%s", text);
+	snprintf(ledger->source.view.problem, SOURCE_PROBLEM_SIZE, "%.255s", text);
 }
 
 static int64_t sooner(int64_t a, int64_t b)

@@ -309,13 +309,44 @@ def link_vectors():
     yield "goodbye", message((12, message((1, 1), (2, 5000), (3, b"restart"))))
 
 
+# ---- blocks of format `ledger` (docs/LEDGER-FORMAT.md) ----
+
+def trust_set(threshold, keys):
+    ordered = sorted((key.spki for key in keys), key=sha256)
+    return b"ZRt1" + bytes([2, threshold, len(ordered)]) + b"".join(struct.pack(">H", len(spki)) + spki for spki in ordered)
+
+
+def ledger_block(kind, height, time_ms, parent, entries, signers):
+    header = b"ZRb1" + bytes([2, kind]) + struct.pack(">Qq", height, time_ms) + parent
+    header += root([leaf(entry) for entry in entries]) + struct.pack(">I", len(entries))
+    seals = [message((1, sha256(key.spki)), (2, key.sign(header))) for key in sorted(signers, key=lambda key: sha256(key.spki))]
+    return header, message((1, header), (2, entries), (3, seals))
+
+
+def ledger_vectors():
+    seeds = [bytes([letter]) * 32 for letter in b"ABC"]
+    first, second, third = (Ed25519(seed) for seed in seeds)
+    for name, seed in zip("abc", seeds):
+        yield f"seed-{name}", seed
+    readings = [b"2026-01-05T00:00:00Z,M0000001,1523.417", b"2026-01-05T00:01:00Z,M0000001,1523.421", b"2026-01-05T00:02:00Z,M0000001,1523.424"]
+    yield from ((f"entry-{index}", entry) for index, entry in enumerate(readings))
+    parent, time_ms = bytes(32), 1767571200000
+    steps = ((1, [trust_set(1, [first, second])], [first, second]), (0, readings, [first]), (1, [trust_set(1, [third])], [second]), (0, [], [third]))
+    for height, (kind, entries, signers) in enumerate(steps):
+        header, block = ledger_block(kind, height, time_ms + 900000 * height, parent, entries, signers)
+        parent = sha256(header)
+        yield f"header-{height}", header
+        yield f"hash-{height}", parent
+        yield f"block-{height}", block
+
+
 def written(vectors):
     return "".join(f"{name} {data.hex() or '-'}\n" for name, data in vectors)
 
 
 def main():
     failures = 0
-    for name, vectors in (("merkle", merkle_vectors), ("records", record_vectors), ("receipts", custody_vectors), ("link", link_vectors)):
+    for name, vectors in (("merkle", merkle_vectors), ("records", record_vectors), ("receipts", custody_vectors), ("link", link_vectors), ("ledger", ledger_vectors)):
         place, text = HERE / f"{name}.txt", written(vectors())
         if "--check" not in sys.argv[1:]:
             place.write_text(text, encoding="ascii")

@@ -42,6 +42,7 @@ struct spool_anchor {
 	struct hash key;
 	uint32_t entry_count;
 	uint64_t block_count;
+	uint64_t payload_bytes; /* Of the batches in it, as they arrived. */
 	int64_t created_ms;
 	/* What changes: */
 	enum spool_anchor_state state;

@@ -10,8 +10,9 @@
 #include "proto/compress.h"
 #include "spool/chains.h"
 
-#define SPOOL_AGENT_MAX        63
-#define SPOOL_BATCH_BLOCKS_MAX 65535
+#define SPOOL_AGENT_MAX         63
+#define SPOOL_BATCH_BLOCKS_MAX  65535
+#define SPOOL_PAYLOAD_MAX_BYTES (256u << 20)
 
 struct spool_batch {
 	struct chain_key chain;

@@ -30,6 +30,7 @@ const char *spool_chain_state_name(enum spool_chain_state state); /* "active", .
 #define SPOOL_FORMAT_NAME_MAX 15
 #define SPOOL_WHO_MAX         63
 #define SPOOL_REASON_MAX      191
+#define SPOOL_HEIGHT_MAX      (UINT64_MAX >> 1)
 #define SPOOL_SINK_MAIN       1 /* The only main chain for now. */
 
 struct spool_chain {
@@ -64,7 +65,7 @@ struct spool_chain {
 	uint64_t held_batches, held_bytes;   /* Payloads, as they arrived. For quotas. */
 	uint32_t quarantine_count;           /* Items kept whole, */
 	uint64_t quarantine_bytes;           /* their payloads, */
-	uint64_t quarantine_dropped;         /* items over the limit, only counted, */
+	uint64_t quarantine_dropped_blocks;  /* blocks over the limit, only counted, */
 	struct hash quarantine_dropped_hash; /* and a running hash over their content hashes. */
 	int64_t last_received_ms;            /* 0: never. */
 };

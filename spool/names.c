@@ -1,7 +1,5 @@
 /* Names of what is stored as a number: one table each. */
-#include "spool/anchors.h"
-#include "spool/chains.h"
-#include "spool/spool.h"
+#include "spool/spool_private.h"
 
 #include <assert.h>
 
@@ -26,6 +24,13 @@ static const char *const table_names[SPOOL_TABLE_COUNT] = {
 	[SPOOL_REQUESTS] = "requests",
 	[SPOOL_DICTIONARIES] = "dictionaries",
 	[SPOOL_META] = "meta",
+};
+
+const struct store_format spool_format = {
+	.name = "zonerelay-spool",
+	.version = 1,
+	.tables = table_names,
+	.table_count = SPOOL_TABLE_COUNT,
 };
 
 static const char *const chain_states[] = {

@@ -6,7 +6,6 @@
 #ifndef ZR_SPOOL_QUARANTINE_H
 #define ZR_SPOOL_QUARANTINE_H
 
-#include "proto/compress.h"
 #include "spool/batches.h"
 
 /* ---- quarantine ---- */
@@ -45,10 +44,15 @@ enum spool_verdict {
 	SPOOL_VERDICT_REJECTED,
 };
 
+struct spool_resolution {
+	enum spool_verdict verdict;
+	const char *who, *why; /* Cut to SPOOL_WHO_MAX and SPOOL_REASON_MAX. */
+	int64_t now_ms;
+};
 /* Takes the item out and leaves a tombstone.
  * Errors: ZR_STATE  no such item. */
-bool spool_quarantine_resolve(struct spool_txn *txn, uint64_t number, enum spool_verdict verdict,
-                              const char *who, const char *why, int64_t now_ms,
+bool spool_quarantine_resolve(struct spool_txn *txn, uint64_t number,
+                              const struct spool_resolution *resolution,
                               struct err *err) MUST_CHECK;
 
 #define SPOOL_SUSPECT_REASON_MAX 31

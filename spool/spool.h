@@ -69,9 +69,9 @@ struct spool_options {
 	enum store_mode mode;
 	uint64_t size_bytes;    /* 0: as created. */
 	uint64_t reserve_bytes; /* Kept from intake, for receipts and deletes; 0: a sixteenth. */
-	/* Per chain, what quarantine keeps whole; beyond it items are counted and hashed only. */
-	uint32_t quarantine_count_max; /* 0: 64 */
-	uint64_t quarantine_bytes_max; /* 0: 16 MiB */
+	/* What quarantine keeps whole; beyond it items are counted and hashed only. */
+	uint32_t quarantine_count_max; /* Items of one chain; 0: 64. */
+	uint64_t quarantine_bytes_max; /* Of all chains, one chain at most a quarter; 0: 256 MiB. */
 };
 
 /* Errors as store_open(). */
@@ -81,7 +81,9 @@ void spool_close(struct spool *spool); /* NULL is allowed. */
 
 struct store *spool_store(struct spool *spool);       /* Borrowed. */
 const uint8_t *spool_uuid(const struct spool *spool); /* STORE_UUID_SIZE bytes; borrowed. */
-bool spool_is_poisoned(const struct spool *spool);    /* As store_is_poisoned(). */
+/* A new limit (reload of the configuration); what is there already stays. The writer's thread. */
+void spool_set_quarantine_max(struct spool *spool, uint64_t bytes_max);
+bool spool_is_poisoned(const struct spool *spool); /* As store_is_poisoned(). */
 
 /* ---- transactions ---- */
 
@@ -101,7 +103,8 @@ struct spool_totals {
 	uint64_t final_bytes;  /* Of held_bytes: anchored, waiting for retention. */
 	uint64_t received_blocks, duplicate_blocks, quarantined_blocks, tombstoned_blocks;
 	uint64_t anchored_blocks;
-	uint64_t anchor_count; /* Anchors that became final. */
+	uint64_t anchor_count;     /* Anchors that became final. */
+	uint64_t quarantine_bytes; /* Payloads kept in quarantine. */
 	uint64_t quarantine_next, evidence_next, tombstone_next, audit_next; /* Numbers. */
 	struct hash audit_head; /* Hash of the last audit record. */
 	int64_t restored_ms;    /* Wall clock of the restore this store came from; 0: none. */

@@ -418,6 +418,38 @@ static int stat_tables(struct store *store, MDB_txn *txn, struct store_stats *st
 	return 0;
 }
 
+uint64_t store_limit_bytes(const struct store *store)
+{
+	return store->limit_bytes;
+}
+
+uint64_t store_end_bytes(struct store *store)
+{
+	MDB_envinfo info;
+	mdb_env_info(store->env, &info);
+	return ((uint64_t)info.me_last_pgno + 1) * store->page_size;
+}
+
+bool store_used_bytes(struct store *store, uint64_t *out_bytes, struct err *err)
+{
+	MDB_txn *txn;
+	uint64_t free_pages = 0;
+	if (store_is_poisoned(store))
+		return err_set(err, ZR_IO, "the store failed before");
+	int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
+	if (rc != 0)
+		return store_failed(store, err, rc, "count pages");
+	uint64_t end_bytes = store_end_bytes(store);
+	rc = count_free_pages(txn, &free_pages);
+	mdb_txn_abort(txn);
+	if (rc == 0 && free_pages * store->page_size > end_bytes)
+		rc = MDB_CORRUPTED;
+	if (rc != 0)
+		return store_failed(store, err, rc, "count pages");
+	*out_bytes = end_bytes - free_pages * store->page_size;
+	return true;
+}
+
 bool store_stats(struct store *store, struct store_stats *out_stats, struct err *err)
 {
 	struct store_stats stats = { .page_size = store->page_size };

@@ -114,6 +114,12 @@ struct store_stats {
 /* Walks the list of free pages, not the tables. */
 bool store_stats(struct store *store, struct store_stats *out_stats, struct err *err) MUST_CHECK;
 
+/* Where the highest page ever used ends: at most so much is in use. Costs nothing. */
+uint64_t store_end_bytes(struct store *store);
+/* Pages in use; walks the list of free pages. */
+bool store_used_bytes(struct store *store, uint64_t *out_bytes, struct err *err) MUST_CHECK;
+uint64_t store_limit_bytes(const struct store *store);
+
 /* Frees the slots of readers whose process died. Returns how many. */
 int store_clear_dead_readers(struct store *store);
 

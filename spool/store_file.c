@@ -145,13 +145,6 @@ bool store_lock_owner(const char *dir, int *out_fd, struct err *err)
 #define ROOM_STEP_BYTES   (1u << 20)
 #define ROOM_SPARED_BYTES (256u << 10) /* Left to others where we can only look, not take. */
 
-static uint64_t used_end_bytes(struct store *store)
-{
-	MDB_envinfo info;
-	mdb_env_info(store->env, &info);
-	return ((uint64_t)info.me_last_pgno + 1) * store->page_size;
-}
-
 static bool look_for_room(int fd, uint64_t change_bytes, struct err *err)
 {
 	struct statvfs fs;
@@ -182,7 +175,7 @@ bool store_make_room(struct store *store, uint64_t change_bytes, struct err *err
 	if (store->copies_on_write)
 		return look_for_room(fd, change_bytes, err);
 
-	uint64_t wanted = smaller(used_end_bytes(store) + change_bytes, store->limit_bytes);
+	uint64_t wanted = smaller(store_end_bytes(store) + change_bytes, store->limit_bytes);
 	if (wanted <= store->ready_bytes)
 		return true;
 	uint64_t ahead = smaller(wanted + ROOM_STEP_BYTES, store->limit_bytes);

@@ -42,6 +42,7 @@ struct store {
 	uint64_t ready_bytes;
 	bool copies_on_write; /* The file system does; allocating ahead proves nothing there. */
 	atomic_bool poisoned;
+	_Atomic uintptr_t writer; /* The thread that has a write transaction open; 0: none. */
 	/* When each open read transaction began, monotonic; 0: a free place. */
 	_Atomic int64_t readers[STORE_READERS_MAX];
 	store_fault_fn *fault;

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +39,17 @@ static bool reader_enter(struct store *store, unsigned *out_place)
 static void reader_leave(struct store *store, unsigned place)
 {
 	atomic_store(&store->readers[place], 0);
+}
+
+/* A thread that begins to write while it writes would wait for itself, for ever. */
+static void writer_enter(struct store *store)
+{
+	assert(atomic_load(&store->writer) != (uintptr_t)pthread_self());
+}
+
+static void writer_leave(struct store *store)
+{
+	atomic_store(&store->writer, 0);
 }
 
 /* ---- failing ---- */
@@ -124,9 +136,14 @@ void txn_begin(struct txn *txn, struct store *store, enum txn_kind kind)
 		txn_fail(txn, ZR_FULL, "too many read transactions at once");
 		return;
 	}
+	if (kind == TXN_WRITE)
+		writer_enter(store);
 	int rc = begin(txn);
-	if (rc == 0)
+	if (rc == 0) {
+		if (kind == TXN_WRITE)
+			atomic_store(&store->writer, (uintptr_t)pthread_self());
 		return;
+	}
 	if (kind == TXN_READ)
 		reader_leave(store, txn->reader);
 	store_failed(store, &txn->err, rc, "begin");
@@ -137,6 +154,8 @@ void txn_abort(struct txn *txn)
 {
 	if (txn->handle == NULL)
 		return;
+	if (txn->kind == TXN_WRITE)
+		writer_leave(txn->store);
 	mdb_txn_abort(txn->handle);
 	txn->handle = NULL;
 	if (txn->kind == TXN_READ)
@@ -153,6 +172,7 @@ static bool commit_write(struct txn *txn, struct err *err)
 		return false;
 	}
 	int rc = store_fault(txn->store, "commit");
+	writer_leave(txn->store);
 	if (rc != 0)
 		mdb_txn_abort(txn->handle);
 	else
@@ -378,6 +398,12 @@ static void write_row(struct txn *txn, const struct change *change, unsigned fla
 void txn_insert(struct txn *txn, unsigned table, struct bytes key, struct bytes value)
 {
 	write_row(txn, &(struct change){ table, key, &value, 1 }, MDB_NOOVERWRITE);
+}
+
+void txn_insert_parts(struct txn *txn, unsigned table, struct bytes key, const struct bytes *parts,
+                      size_t part_count)
+{
+	write_row(txn, &(struct change){ table, key, parts, part_count }, MDB_NOOVERWRITE);
 }
 
 void txn_put(struct txn *txn, unsigned table, struct bytes key, struct bytes value)

@@ -82,6 +82,8 @@ uint64_t txn_row_count(struct txn *txn, unsigned table);
 
 /* Asserts (fails with ZR_STATE) that there is no such key. */
 void txn_insert(struct txn *txn, unsigned table, struct bytes key, struct bytes value);
+void txn_insert_parts(struct txn *txn, unsigned table, struct bytes key, const struct bytes *parts,
+                      size_t part_count);
 /* Inserts or replaces. */
 void txn_put(struct txn *txn, unsigned table, struct bytes key, struct bytes value);
 /* As txn_insert(), the value in parts, for a key above all others of the table: fills pages whole.

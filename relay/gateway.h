@@ -25,6 +25,7 @@
 #include "relay/links.h"
 #include "relay/net/listener.h"
 #include "relay/partials.h"
+#include "relay/pinned.h"
 #include "relay/receipts.h"
 #include "relay/verify.h"
 #include "relay/writer.h"
@@ -129,21 +130,6 @@ void gateway_on_delivery_answer(struct gateway *gateway, struct delivery_request
 
 /* Brings chains that are new in the zone file into the spool, some at a time. */
 void gateway_enrol_some(struct gateway *gateway);
-
-/* What is pinned for a chain: its trust set as saved, its identity, and where it begins. */
-struct pinned {
-	struct chain_id id;
-	struct buffer trust;   /* Owned: pinned_fini(). */
-	uint64_t first_height; /* 0, or one above the pinned block. */
-	struct hash tip;       /* Of the pinned block, where first_height is not 0. */
-};
-void pinned_fini(struct pinned *pinned);
-/* Errors: ZR_UNAVAILABLE  the file.  ZR_INVALID  format, content, or another genesis than the zone
- *         file says.  ZR_UNTRUSTED  rules that we cannot evaluate. */
-bool pinned_read(struct pinned *out_pinned, const struct chain_config *chain,
-                 struct err *err) MUST_CHECK;
-bool pinned_from_bytes(struct pinned *out_pinned, const struct chain_config *chain,
-                       struct bytes bytes, struct err *err) MUST_CHECK;
 
 /* ---- gateway_upkeep.c ---- */
 

@@ -2,13 +2,14 @@
  *
  * Files are sorted by height, and each height is judged in turn under the set that the heights
  * before it led to. Where the block before is missing or bad, nothing says which parent is right:
- * then a block's own signatures are checked whatever the policy is. A second pass, downwards,
- * takes back the trust in blocks that only links vouched for and where no signature followed.
+ * then only the block's signatures speak for it. Under POLICY_TAIL a second pass, downwards, lets
+ * good signatures vouch for what they link to. The last pass looks for branches.
  */
 #include "adapters/sidechain/folder.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "adapters/sidechain/folder_files.h"
 #include "adapters/sidechain/walk.h"
@@ -40,106 +41,88 @@ static size_t height_end(const struct run *run, size_t first)
 	return end;
 }
 
-static bool has_branches(const struct run *run, size_t first, size_t end)
-{
-	const struct folder_file *list = run->files.list;
-	return !hash_equal(&list[first].header.hash, &list[end - 1].header.hash);
-}
-
 /* ---- links ---- */
 
-enum link { LINK_FOLLOWED, LINK_UNKNOWN, LINK_WRONG };
-
-/* What is known of the block before header's? The pinned block is known without a file. */
-static enum link link_of(struct run *run, const struct block_header *header)
+/* Is it certain that header's parent is not the block before it? A block that is bad says nothing,
+ * and neither does one that is missing; the pinned block is known without a file. */
+static bool links_elsewhere(struct run *run, const struct block_header *header)
 {
 	const struct block_header *origin = run->options->format->trust_origin(run->pinned);
 	bool any_good = false;
 	if (header->height == origin->height)
-		return LINK_FOLLOWED; /* The walk compares it with the pinned one. */
+		return false; /* The walk compares it with the pinned one. */
 	if (header->height == origin->height + 1)
-		return hash_equal(&header->parent, &origin->hash) ? LINK_FOLLOWED : LINK_WRONG;
+		return !hash_equal(&header->parent, &origin->hash);
 	for (size_t i = run->before; i < run->at; i++) {
 		const struct folder_file *file = file_of(run, i);
-		if (file->header.height + 1 != header->height)
-			return LINK_UNKNOWN;
-		if (hash_equal(&file->header.hash, &header->parent))
-			return LINK_FOLLOWED;
-		any_good = any_good || file->reason == NULL;
+		if (file->header.height + 1 != header->height ||
+		    hash_equal(&file->header.hash, &header->parent))
+			return false;
+		any_good = any_good || (file->reason == NULL && file->is_signed);
 	}
-	return any_good ? LINK_WRONG : LINK_UNKNOWN;
+	return any_good;
 }
 
 /* ---- judging upwards ---- */
 
-/* Judges one file; *next is the set it brings, if none of its copies brought it already. */
-static bool judge_file(struct run *run, struct folder_file *file, bool check_signatures,
-                       struct trust **next, struct err *err)
+/* The block's own signatures under the set that was in force before it. */
+static bool judge_signatures(struct run *run, struct folder_file *file, const struct block *block,
+                             struct err *err)
+{
+	struct err reason;
+	file->is_signed = run->options->format->verify(run->walk.trust, block, &reason);
+	if (file->is_signed)
+		return true;
+	if (reason.code == ZR_NO_MEMORY)
+		return err_set(err, ZR_NO_MEMORY, "%s: %s", file->path, reason.message);
+	if (run->options->policy == POLICY_ALL)
+		return folder_file_fail(file, reason.message, err);
+	file->unsigned_reason = strdup(reason.message);
+	return file->unsigned_reason != NULL || err_set(err, ZR_NO_MEMORY, "%s", file->path);
+}
+
+/* Everything but the signatures, which only a change of the set needs at once. */
+static bool judge_content(struct run *run, struct folder_file *file, struct trust **next,
+                          struct err *err)
 {
 	struct block block;
 	struct err reason;
-	enum link link = link_of(run, &file->header);
-	if (file->reason != NULL)
-		return true;
-	if (link == LINK_WRONG)
-		return folder_file_fail(file, "it does not link to the block before it", err);
-	buffer_clear(&run->raw);
-	if (!file_read(file->path, run->options->block_max_bytes, &run->raw, err))
-		return false;
-
 	struct walk trial = run->walk;
 	trial.trust_owned = NULL;
 	trial.position.next_height = file->header.height;
 	trial.position.tip = file->header.parent;
-	check_signatures = check_signatures || link == LINK_UNKNOWN;
-	enum walk_fault fault =
-		walk_block(&trial, buffer_bytes(&run->raw), check_signatures, &block, &reason);
-	if (fault == WALK_FINE) {
-		file->is_signed = check_signatures || block.changes_trust;
-		if (*next == NULL)
-			*next = walk_take_trust(&trial);
-	}
+	enum walk_fault fault = walk_block(&trial, buffer_bytes(&run->raw), false, &block, &reason);
+	if (fault == WALK_FINE && *next == NULL)
+		*next = walk_take_trust(&trial);
 	walk_fini(&trial);
-	if (fault == WALK_FINE)
-		return hash_equal(&block.header.hash, &file->header.hash) ||
-		       folder_file_fail(file, "the file changed while it was verified", err);
-	if (reason.code == ZR_NO_MEMORY)
+	if (fault != WALK_FINE && reason.code == ZR_NO_MEMORY)
 		return err_set(err, ZR_NO_MEMORY, "%s: %s", file->path, reason.message);
-	return folder_file_fail(file, reason.message, err);
+	if (fault != WALK_FINE)
+		return folder_file_fail(file, reason.message, err);
+	if (!hash_equal(&block.header.hash, &file->header.hash))
+		return folder_file_fail(file, "the file changed while it was verified", err);
+	return judge_signatures(run, file, &block, err);
 }
 
-/* Two blocks that are both fine: neither can be relied on. */
-static bool judge_fork(struct run *run, size_t first, size_t end, struct err *err)
+/* Judges one file; *next is the set it brings, if none of its copies brought it already. */
+static bool judge_file(struct run *run, struct folder_file *file, struct trust **next,
+                       struct err *err)
 {
-	const struct folder_file *good = NULL;
-	bool is_fork = false;
-	for (size_t i = first; i < end; i++) {
-		const struct folder_file *file = file_of(run, i);
-		if (file->reason != NULL)
-			continue;
-		is_fork = is_fork ||
-		          (good != NULL && !hash_equal(&good->header.hash, &file->header.hash));
-		good = file;
-	}
-	for (size_t i = first; is_fork && i < end; i++) {
-		if (!folder_file_fail(file_of(run, i),
-		                      "fork: another block of this height is valid, too", err))
-			return false;
-	}
-	return true;
+	if (file->reason != NULL)
+		return true;
+	if (links_elsewhere(run, &file->header))
+		return folder_file_fail(file, "it does not link to the block before it", err);
+	buffer_clear(&run->raw);
+	return file_read(file->path, run->options->block_max_bytes, &run->raw, err) &&
+	       judge_content(run, file, next, err);
 }
 
 static bool judge_height(struct run *run, size_t first, size_t end, struct err *err)
 {
-	const struct folder_files *files = &run->files;
-	uint64_t height = files->list[first].header.height;
-	bool is_last = end == files->count || files->list[end].header.height != height + 1;
-	bool check_signatures =
-		run->options->policy == POLICY_ALL || is_last || has_branches(run, first, end);
 	struct trust *next = NULL;
 	bool ok = true;
 	for (size_t i = first; ok && i < end; i++)
-		ok = judge_file(run, file_of(run, i), check_signatures, &next, err);
+		ok = judge_file(run, file_of(run, i), &next, err);
 	if (next != NULL) {
 		run->options->format->trust_free(run->walk.trust_owned);
 		run->walk.trust_owned = next;
@@ -147,7 +130,7 @@ static bool judge_height(struct run *run, size_t first, size_t end, struct err *
 	}
 	run->before = first;
 	run->at = end;
-	return ok && judge_fork(run, first, end, err);
+	return ok;
 }
 
 static bool judge_below(struct run *run, size_t first, size_t end, uint64_t origin, struct err *err)
@@ -180,7 +163,8 @@ static bool judge_all(struct run *run, struct err *err)
 
 /* ---- vouching downwards ---- */
 
-/* Hash of the block below that something signed leads to; zero for none. */
+/* *expected is the hash that a block above leads to, and then the one that this height leads to;
+ * zero for none. */
 static bool vouch_height(struct run *run, size_t first, size_t end, struct hash *expected,
                          struct err *err)
 {
@@ -190,8 +174,8 @@ static bool vouch_height(struct run *run, size_t first, size_t end, struct hash 
 		bool led_to = !hash_is_zero(expected) && hash_equal(&file->header.hash, expected);
 		if (led_to || file->is_signed)
 			below = file->header.parent;
-		else if (!folder_file_fail(
-				 file, "no valid signature on it or above it vouches for it", err))
+		else if (file->unsigned_reason != NULL &&
+		         !folder_file_fail(file, file->unsigned_reason, err))
 			return false;
 	}
 	*expected = below;
@@ -216,6 +200,40 @@ static bool vouch_all(struct run *run, struct err *err)
 			expected = (struct hash){ { 0 } };
 		above = height;
 		if (!vouch_height(run, first, end, &expected, err))
+			return false;
+	}
+	return true;
+}
+
+/* ---- branches ---- */
+
+/* Two blocks of one height that are both fine: neither can be relied on. */
+static bool fork_height(struct run *run, size_t first, size_t end, struct err *err)
+{
+	const struct folder_file *good = NULL;
+	bool is_fork = false;
+	for (size_t i = first; i < end; i++) {
+		const struct folder_file *file = file_of(run, i);
+		if (file->reason != NULL)
+			continue;
+		is_fork = is_fork ||
+		          (good != NULL && !hash_equal(&good->header.hash, &file->header.hash));
+		good = file;
+	}
+	for (size_t i = first; is_fork && i < end; i++) {
+		if (!folder_file_fail(file_of(run, i),
+		                      "fork: another block of this height is valid, too", err))
+			return false;
+	}
+	return true;
+}
+
+static bool fork_all(struct run *run, struct err *err)
+{
+	size_t end;
+	for (size_t first = 0; first < run->files.count; first = end) {
+		end = height_end(run, first);
+		if (!fork_height(run, first, end, err))
 			return false;
 	}
 	return true;
@@ -299,8 +317,7 @@ bool folder_verify(const struct folder_options *options, folder_report *report, 
 	walk_init(&run.walk, options->format, run.pinned, epoch, nowhere);
 	bool ok = folder_files_init(&run.files, options, err);
 	if (ok) {
-		ok = judge_all(&run, err) &&
-		     (options->policy == POLICY_ALL || vouch_all(&run, err));
+		ok = judge_all(&run, err) && vouch_all(&run, err) && fork_all(&run, err);
 		if (ok) {
 			report_all(&run, &reporter);
 			*out_totals = reporter.totals;

@@ -47,9 +47,8 @@ struct folder_options {
 /* Called once a block, in height order; those without a height come last. */
 typedef void folder_report(const struct folder_block *block, void *arg);
 
-/* POLICY_TAIL: signatures of set changes, of the last block before each gap and wherever a link
- * cannot be followed; the others are vouched for by the links. Blocks below the pinned one are bad:
- * nothing here can verify them.
+/* POLICY_ALL: every block's own signatures must be good. POLICY_TAIL: or those of a block above
+ * that links to it. Blocks below the pinned one are bad: nothing here can verify them.
  *
  * Errors: ZR_INVALID, ZR_UNTRUSTED  the pinned block itself.
  *         ZR_UNAVAILABLE            a path that cannot be read, or no block at all. */

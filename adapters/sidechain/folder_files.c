@@ -24,6 +24,7 @@ void folder_files_fini(struct folder_files *files)
 	for (size_t i = 0; i < files->count; i++) {
 		free(files->list[i].path);
 		free(files->list[i].reason);
+		free(files->list[i].unsigned_reason);
 	}
 	free(files->list);
 	*files = (struct folder_files){ .list = NULL };

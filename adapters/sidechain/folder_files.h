@@ -7,8 +7,9 @@
 struct folder_file {
 	char *path; /* Owned. */
 	struct block_header header;
-	char *reason;   /* Owned. What is wrong with it; NULL: nothing so far. */
-	bool is_signed; /* Its own signatures were found good. */
+	char *reason;          /* Owned. What is wrong with it; NULL: nothing so far. */
+	char *unsigned_reason; /* Owned. What is wrong with its signatures alone. */
+	bool is_signed;        /* Its own signatures are good. */
 };
 
 struct folder_files {

@@ -431,6 +431,18 @@ static enum lane_news on_absent(struct lane *lane, struct lane_anchor *anchor, i
 	return LANE_NEWS_STATE;
 }
 
+/* A submission that was slow may meet a fence that we took ourselves meanwhile, and may not even
+ * know of yet. Only one above ours, while we hold ours, is another gateway's. */
+static enum lane_news on_fenced(struct lane *lane, struct lane_anchor *anchor, int64_t now_ms,
+                                const struct mainchain_answer *answer)
+{
+	if (lane->phase == LANE_RUNNING && answer->fence > lane->fence)
+		return halt_because(lane, LANE_HALT_FENCED);
+	enter(anchor, SPOOL_ANCHOR_UNKNOWN);
+	retry_anchor(lane, anchor, now_ms, answer->retry_after_ms);
+	return LANE_NEWS_STATE;
+}
+
 static enum lane_news on_anchor(struct lane *lane, struct lane_anchor *anchor, int64_t now_ms,
                                 const struct mainchain_answer *answer)
 {
@@ -457,7 +469,7 @@ static enum lane_news on_anchor(struct lane *lane, struct lane_anchor *anchor, i
 	case MAINCHAIN_REJECTED:
 		return on_rejected(lane, anchor, now_ms, answer);
 	case MAINCHAIN_FENCED:
-		return halt_because(lane, LANE_HALT_FENCED);
+		return on_fenced(lane, anchor, now_ms, answer);
 	case MAINCHAIN_UNSENT:
 		if (answer->call == MAINCHAIN_SUBMIT)
 			enter(anchor, SPOOL_ANCHOR_INTENT);

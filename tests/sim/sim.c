@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define SAFETY_MS   60000
-#define LIVENESS_MS 600000
+#define LIVENESS_MS 3600000 /* Of virtual time; a run ends as soon as all is done. */
 
 /* ---- chance -------------------------------------------------------------------------------- */
 

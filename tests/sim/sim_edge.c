@@ -213,6 +213,7 @@ static void on_welcome(struct sim *sim, uint32_t edge, const struct message *mes
 		sim_fail(sim, "edge %u chain %zu: acked up to %llu, the gateway asks for %llu",
 		         edge, local, (unsigned long long)is->acked[local],
 		         (unsigned long long)message->next_height);
+	is->acked[local] = message->next_height; /* A welcome is an ack too. */
 	struct upload_welcome welcome = {
 		.grant = GRANT_ACTIVE,
 		.next_height = message->next_height,

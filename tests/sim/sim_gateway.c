@@ -257,6 +257,16 @@ static void take(struct sim *sim, uint32_t number, const struct message *chunk,
 	begin_verify(sim, number, batch, &basis);
 }
 
+/* The very same bytes are under way: their commit is the answer. */
+static bool is_under_way(const struct sim_chain *chain, const struct hash *content)
+{
+	for (size_t i = 0; i < chain->pipeline_count; i++) {
+		if (hash_equal(&chain->pipeline[i].content, content))
+			return true;
+	}
+	return false;
+}
+
 static void on_whole(struct sim *sim, uint32_t number, const struct message *chunk)
 {
 	struct sim_chain *chain = &sim->gateway.chains[number];
@@ -273,6 +283,8 @@ static void on_whole(struct sim *sim, uint32_t number, const struct message *chu
 		ack(sim, number);
 		return;
 	case ARRIVAL_IN_FLIGHT:
+		if (!is_under_way(chain, &chunk->content))
+			reject(sim, number, REJECTED_RETRY);
 		return;
 	case ARRIVAL_SUSPECT:
 	case ARRIVAL_GAP:

@@ -387,11 +387,31 @@ static void an_older_holder_of_the_fence_stops(void **state)
 	run_lane(&lane, 0);
 	intend(&lane, 1);
 	(void)step(&lane, 0, &seq);
-	assert_int_equal(answer(&lane, 0, 1, MAINCHAIN_SUBMIT, MAINCHAIN_FENCED), LANE_NEWS_HALTED);
+	struct mainchain_answer fenced = answer_of(MAINCHAIN_SUBMIT, MAINCHAIN_FENCED);
+	fenced.fence = 5;
+	assert_int_equal(lane_on_answer(&lane, 0, 1, &fenced), LANE_NEWS_HALTED);
 	assert_int_equal(lane.halt, LANE_HALT_FENCED);
 	assert_int_equal(step(&lane, 100000, &seq), LANE_WAIT);
 	lane_restart(&lane, 100000);
 	assert_int_equal(step(&lane, 100000, &seq), LANE_ASK_HEAD);
+}
+
+static void a_slow_submission_that_meets_our_own_newer_fence_stops_nothing(void **state)
+{
+	struct lane lane;
+	uint64_t seq;
+	run_lane(&lane, 0); /* Fence 4. */
+	intend(&lane, 1);
+	(void)step(&lane, 0, &seq);
+	struct mainchain_answer fenced = answer_of(MAINCHAIN_SUBMIT, MAINCHAIN_FENCED);
+	fenced.fence = 4;
+	assert_int_equal(lane_on_answer(&lane, 0, 1, &fenced), LANE_NEWS_STATE);
+	assert_int_equal(lane.phase, LANE_RUNNING);
+	assert_int_equal(step(&lane, 9000, &seq), LANE_LOOKUP);
+	lane_restart(&lane, 9000); /* The answer to our taking fence 5 is still on its way. */
+	fenced.fence = 5;
+	assert_int_equal(lane_on_answer(&lane, 9000, 1, &fenced), LANE_NEWS_STATE);
+	assert_int_equal(lane.phase, LANE_ASKING);
 }
 
 static void a_key_that_is_known_with_another_body_stops_the_lane(void **state)
@@ -480,6 +500,7 @@ int main(void)
 		cmocka_unit_test(the_head_tells_which_side_was_restored_from_a_copy),
 		cmocka_unit_test(a_head_from_a_node_that_is_behind_is_asked_for_again),
 		cmocka_unit_test(an_older_holder_of_the_fence_stops),
+		cmocka_unit_test(a_slow_submission_that_meets_our_own_newer_fence_stops_nothing),
 		cmocka_unit_test(a_key_that_is_known_with_another_body_stops_the_lane),
 		cmocka_unit_test(a_wrong_predecessor_asks_for_the_head_again),
 		cmocka_unit_test(a_lost_race_for_the_fence_begins_with_the_head_again),

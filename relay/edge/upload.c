@@ -426,8 +426,9 @@ void upload_on_reject(struct upload *upload, size_t index, const struct upload_r
 			enter(chain, UPLOAD_HELD, chain->source.own ? HOLD_BEHIND : HOLD_PROTOCOL);
 			return;
 		}
+		/* Where to go on, not what is durable: blocks below may still be under way there,
+		 * and a commit that fails sends us back to durable_next. */
 		rewind_to(upload, chain, reject->next_height);
-		chain->durable_next = reject->next_height;
 		enter_active(chain);
 		if (chain->state == UPLOAD_ACTIVE && ++chain->resumes > RESUMES_FREE) {
 			unsigned doublings = chain->resumes - RESUMES_FREE - 1;

@@ -513,7 +513,8 @@ static int ledger_export(const struct arguments *arguments)
 		return result;
 	bool ok = place.facts.next_height > 0 && place.chain->source.type == EDGE_SOURCE_LEDGER;
 	if (!ok)
-		err_set(&err, ZR_STATE, "chain %s is not a ledger of this agent", place.chain->name);
+		err_set(&err, ZR_STATE, "chain %s is not a ledger of this agent",
+		        place.chain->name);
 	if (ok && mkdir(dir, 0755) != 0 && errno != EEXIST)
 		ok = err_set(&err, ZR_UNAVAILABLE, "%s: %s", dir, strerror(errno));
 	ok = ok && export_block(&place, dir, 0, &err); /* The genesis is never pruned. */

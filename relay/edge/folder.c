@@ -228,6 +228,18 @@ const char *folder_next_nameless(struct folder *folder)
 	return NULL;
 }
 
+const char *folder_next_unread(const struct folder *folder, uint64_t height)
+{
+	for (size_t i = lower_bound(folder, height + 1); i < folder->count; i++) {
+		const struct file *file = &folder->files[i];
+		if (!file->known)
+			break;
+		if (file->version == 0)
+			return file->name;
+	}
+	return NULL;
+}
+
 void folder_learn(struct folder *folder, const char *name, bool found, uint64_t height)
 {
 	for (size_t i = 0; i < folder->count; i++) {

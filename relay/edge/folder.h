@@ -31,6 +31,9 @@ bool folder_scan(struct folder *folder, struct err *err) MUST_CHECK;
 const char *folder_find(const struct folder *folder, uint64_t height, size_t index);
 /* The next file whose height only its content tells, or NULL. Each is given once per version. */
 const char *folder_next_nameless(struct folder *folder);
+/* A file whose name says a height above this and whose content was never looked at, or NULL: where a
+ * block is missing, a name may be wrong. */
+const char *folder_next_unread(const struct folder *folder, uint64_t height);
 /* What the content of a file says: found: it is a block of this height. False: it is none (yet); it
  * is looked at again when it has changed. */
 void folder_learn(struct folder *folder, const char *name, bool found, uint64_t height);

@@ -16,8 +16,8 @@ static void print_help(void)
 	       ZR_VERSION);
 	for (int i = 0; command_at(i) != NULL; i++) {
 		const struct command *command = command_at(i);
-		printf("  %s%s%s\n      %s\n", command->verb, command->arguments[0] == '\0' ? "" : " ",
-		       command->arguments, command->text);
+		printf("  %s%s%s\n      %s\n", command->verb,
+		       command->arguments[0] == '\0' ? "" : " ", command->arguments, command->text);
 	}
 	printf("\n  --config FILE   instead of " CONFIG_PATH "\n"
 	       "  --json          one line of JSON for programs\n"
@@ -39,7 +39,8 @@ static const struct command *find(const char *const *words, int count, int *out_
 	for (int i = 0; command_at(i) != NULL; i++) {
 		const struct command *command = command_at(i);
 		const char *blank = strchr(command->verb, ' ');
-		size_t size = blank == NULL ? strlen(command->verb) : (size_t)(blank - command->verb);
+		size_t size =
+			blank == NULL ? strlen(command->verb) : (size_t)(blank - command->verb);
 		if (strncmp(words[0], command->verb, size) != 0 || words[0][size] != '\0')
 			continue;
 		if (blank != NULL && (count < 2 || strcmp(words[1], blank + 1) != 0))

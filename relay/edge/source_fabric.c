@@ -52,6 +52,9 @@ struct fabric_dir {
 	uint64_t bad_height;
 	uint64_t bad_version; /* Of its files together; 0: none. */
 	int64_t bad_since_ms;
+	/* Both "" for none; the view shows the first that is not. */
+	char folder_problem[SOURCE_PROBLEM_SIZE];
+	char block_problem[SOURCE_PROBLEM_SIZE];
 };
 
 static struct fabric_dir *dir_of(struct source *source)
@@ -207,14 +210,14 @@ fail:
 
 /* ---- problems ---- */
 
-static void problem(struct fabric_dir *dir, const char *format, ...)
+static void say(char text[static SOURCE_PROBLEM_SIZE], const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-static void problem(struct fabric_dir *dir, const char *format, ...)
+static void say(char text[static SOURCE_PROBLEM_SIZE], const char *format, ...)
 {
 	va_list arguments;
 	va_start(arguments, format);
-	vsnprintf(dir->source.view.problem, sizeof(dir->source.view.problem), format, arguments);
+	vsnprintf(text, SOURCE_PROBLEM_SIZE, format, arguments);
 	va_end(arguments);
 }
 
@@ -232,13 +235,23 @@ static void scan(struct fabric_dir *dir, int64_t now_ms)
 	int64_t interval_ms = (int64_t)dir->source.context.config->source.scan_interval_ms;
 	dir->changed = false;
 	if (!folder_scan(dir->folder, &err))
-		problem(dir, "%s", err.message);
+		say(dir->folder_problem, "%.255s", err.message);
 	else
-		dir->source.view.problem[0] = '\0';
+		dir->folder_problem[0] = '\0';
 	dir->scan_at_ms =
 		now_ms +
 		(dir->inotify_fd < 0 || interval_ms > SCAN_QUIET_MS ? interval_ms : SCAN_QUIET_MS);
 	dir->scan_again_ms = now_ms + SCAN_APART_MS;
+}
+
+static void look_into(struct fabric_dir *dir, const char *name)
+{
+	struct block block;
+	buffer_clear(&dir->raw);
+	bool found = folder_read(dir->folder, name, dir->source.context.block_max_bytes, &dir->raw,
+	                         NULL) &&
+	             dir->format->read(buffer_bytes(&dir->raw), &block, NULL);
+	folder_learn(dir->folder, name, found, found ? block.header.height : 0);
 }
 
 /* Finds out the heights of files whose names do not tell. True: there may be more. */
@@ -248,12 +261,22 @@ static bool read_nameless(struct fabric_dir *dir)
 		const char *name = folder_next_nameless(dir->folder);
 		if (name == NULL)
 			return false;
-		struct block block;
-		buffer_clear(&dir->raw);
-		bool found = folder_read(dir->folder, name, dir->source.context.block_max_bytes,
-		                         &dir->raw, NULL) &&
-		             dir->format->read(buffer_bytes(&dir->raw), &block, NULL);
-		folder_learn(dir->folder, name, found, found ? block.header.height : 0);
+		look_into(dir, name);
+	}
+	return true;
+}
+
+/* The next block is missing by name: it may have another one's. True: there may be more. */
+static bool read_misnamed(struct fabric_dir *dir)
+{
+	uint64_t next = dir->walk.position.next_height;
+	for (int i = 0; i < TURN_NAMELESS_MAX; i++) {
+		if (folder_find(dir->folder, next, 0) != NULL)
+			return true;
+		const char *name = folder_next_unread(dir->folder, next);
+		if (name == NULL)
+			return false;
+		look_into(dir, name);
 	}
 	return true;
 }
@@ -302,8 +325,9 @@ static enum step walk_next(struct fabric_dir *dir, int64_t now_ms, struct block_
 	uint64_t height = dir->walk.position.next_height;
 	uint64_t version = versions(dir, height);
 	bool same = version != 0 && version == dir->bad_version && height == dir->bad_height;
-	if (same && now_ms - dir->bad_since_ms >= SETTLE_MS && dir->source.view.problem[0] != '\0')
+	if (same && dir->block_problem[0] != '\0')
 		return STEP_NONE; /* Said already, and nothing has changed. */
+	dir->block_problem[0] = '\0';
 
 	struct err err = { .code = ZR_OK };
 	size_t index = 0;
@@ -319,7 +343,8 @@ static enum step walk_next(struct fabric_dir *dir, int64_t now_ms, struct block_
 	}
 	if (err.code == ZR_OK || versions(dir, height) == 0) {
 		if (folder_has_above(dir->folder, height))
-			problem(dir, "block %" PRIu64 " is missing in the folder", height);
+			say(dir->block_problem, "block %" PRIu64 " is missing in the folder",
+			    height);
 		return STEP_NONE;
 	}
 	if (!same) {
@@ -329,7 +354,7 @@ static enum step walk_next(struct fabric_dir *dir, int64_t now_ms, struct block_
 	}
 	if (now_ms - dir->bad_since_ms < SETTLE_MS)
 		return STEP_WAIT;
-	problem(dir, "block %" PRIu64 ": %s", height, err.message);
+	say(dir->block_problem, "block %" PRIu64 ": %.200s", height, err.message);
 	return STEP_NONE;
 }
 
@@ -345,17 +370,12 @@ static bool store_headers(struct fabric_dir *dir, const struct block_header *hea
 	            agent_headers_put(source->context.store, &source->key, headers, count, err));
 	if (ok) {
 		source->view.next = dir->walk.position.next_height;
-		source->view.problem[0] = '\0';
 		return true;
 	}
 	if (!is_passing(err))
 		return false;
-	char message[SOURCE_PROBLEM_SIZE];
-	snprintf(message, sizeof(message), "%.*s", (int)sizeof(message) - 1, err->message);
-	if (!begin_walk(dir, err))
-		return false;
-	problem(dir, "%s", message);
-	return true;
+	say(dir->block_problem, "%.255s", err->message);
+	return begin_walk(dir, err);
 }
 
 static bool walk_some(struct fabric_dir *dir, int64_t now_ms, enum step *out_step, struct err *err)
@@ -372,12 +392,8 @@ static bool walk_some(struct fabric_dir *dir, int64_t now_ms, enum step *out_ste
 		bytes += dir->raw.size;
 		count++;
 	}
-	char said[SOURCE_PROBLEM_SIZE];
-	memcpy(said, dir->source.view.problem, sizeof(said));
 	if (!store_headers(dir, headers, count, changes_trust, err))
 		return false;
-	if (dir->source.view.problem[0] == '\0' && *out_step == STEP_NONE)
-		memcpy(dir->source.view.problem, said, sizeof(said));
 	dir->source.view.bytes_total += bytes;
 	return true;
 }
@@ -393,10 +409,14 @@ static bool fabric_dir_turn(struct source *source, int64_t now_ms, int64_t *out_
 	if (!walk_some(dir, now_ms, &step, err))
 		return false;
 	source->view.oldest = folder_oldest(dir->folder, source->view.next);
+	say(source->view.problem, "%s",
+	    dir->folder_problem[0] != '\0' ? dir->folder_problem : dir->block_problem);
 
 	*out_wake_ms = dir->changed ? dir->scan_again_ms : dir->scan_at_ms;
 	if (step == STEP_WAIT && now_ms + SETTLE_LOOK_MS < *out_wake_ms)
 		*out_wake_ms = now_ms + SETTLE_LOOK_MS;
+	if (step == STEP_NONE && folder_find(dir->folder, source->view.next, 0) == NULL)
+		more = read_misnamed(dir) || more;
 	if (more || step == STEP_FINE)
 		*out_wake_ms = now_ms;
 	return true;

@@ -218,12 +218,15 @@ void status_of_stored(const struct edge_chain_config *config, const struct agent
 		hex_encode((struct bytes){ facts->store_uuid, STORE_UUID_SIZE }, out_status->store);
 }
 
-void status_of_chain(const struct agent *agent, size_t index, struct status_chain *out_status)
+void status_of_chain(struct agent *agent, size_t index, struct status_chain *out_status)
 {
-	const struct edge_chain *chain = &agent->chains[index];
+	struct edge_chain *chain = &agent->chains[index];
 	struct upload_status upload;
 	struct block_header tip;
+	struct err err;
 	upload_status(agent->upload, index, &upload);
+	if (!edge_chain_refresh(chain, &err)) /* A ledger's source changes it, too. */
+		agent_fail(agent, &err);
 	status_of_stored(chain->config, &chain->facts, out_status);
 	COPY(out_status->state, upload_state_name(upload.state));
 	if (upload.state == UPLOAD_HELD) {
@@ -235,9 +238,7 @@ void status_of_chain(const struct agent *agent, size_t index, struct status_chai
 	COPY(out_status->problem, chain->source->view.problem);
 	out_status->oldest = chain->source->view.oldest;
 	out_status->next = chain->source->view.next;
-	if (out_status->next > 0 &&
-	    edge_chain_header((struct agent *)(uintptr_t)agent,
-	                      (struct edge_chain *)(uintptr_t)chain, out_status->next - 1, &tip))
+	if (out_status->next > 0 && edge_chain_header(agent, chain, out_status->next - 1, &tip))
 		hash_hex(&tip.hash, out_status->tip);
 	out_status->send_next = upload.send_next;
 	out_status->gateway_next = upload.welcomed ? upload.durable_next : 0;
@@ -274,7 +275,7 @@ void status_of_link(const struct agent *agent, struct status_link *out_status)
 		out_status->gateway_time_ms = edge_clock_floor_ms(&agent->clock);
 }
 
-bool status_show(const struct agent *agent, bool json, struct buffer *out)
+bool status_show(struct agent *agent, bool json, struct buffer *out)
 {
 	struct status_link link;
 	struct status_chain *chains = calloc(agent->chain_count, sizeof(chains[0]));

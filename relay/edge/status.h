@@ -59,7 +59,7 @@ struct status_chain {
 void status_of_stored(const struct edge_chain_config *config, const struct agent_chain *facts,
                       struct status_chain *out_status);
 void status_of_link(const struct agent *agent, struct status_link *out_status);
-void status_of_chain(const struct agent *agent, size_t index, struct status_chain *out_status);
+void status_of_chain(struct agent *agent, size_t index, struct status_chain *out_status);
 
 /* Appends. Text: several lines a chain. JSON: one object, no line end. */
 void status_text(const struct status_link *link, const struct status_chain *chains, size_t count,
@@ -67,7 +67,7 @@ void status_text(const struct status_link *link, const struct status_chain *chai
 void status_json(const struct status_link *link, const struct status_chain *chains, size_t count,
                  struct buffer *out);
 /* Both from the running agent. */
-bool status_show(const struct agent *agent, bool json, struct buffer *out);
+bool status_show(struct agent *agent, bool json, struct buffer *out);
 
 struct status_server;
 bool status_server_new(struct status_server **out_server, struct agent *agent, const char *path,

@@ -53,8 +53,8 @@ static struct {
 	atomic_int style;
 	atomic_bool to_journal;
 	_Atomic(const char *) program;
-	atomic_ullong counts[LEVEL_COUNT];
-	pthread_mutex_t mutex; /* Guards bursts. */
+	pthread_mutex_t mutex; /* Guards what follows. */
+	uint64_t counts[LEVEL_COUNT];
 	struct burst bursts[EVENT_COUNT];
 } shared = {
 	.level = LOG_LEVEL_INFO,
@@ -114,7 +114,10 @@ const char *log_level_name(enum log_level level)
 uint64_t log_count(enum log_level level)
 {
 	assert((unsigned)level < LEVEL_COUNT);
-	return shared.counts[level];
+	(void)pthread_mutex_lock(&shared.mutex);
+	uint64_t count = shared.counts[level];
+	(void)pthread_mutex_unlock(&shared.mutex);
+	return count;
 }
 
 /* ---- text from outside ---- */
@@ -263,7 +266,9 @@ static void write_line(enum log_level level, const char *event, const char *deta
 			break; /* Nobody reads us; there is nowhere to say so. */
 		done += (size_t)put;
 	}
-	atomic_fetch_add(&shared.counts[level], 1);
+	(void)pthread_mutex_lock(&shared.mutex);
+	shared.counts[level]++;
+	(void)pthread_mutex_unlock(&shared.mutex);
 }
 
 /* ---- bursts ---- */

@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <pthread.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -260,6 +262,51 @@ static void a_key_survives_its_way_through_a_file(void **state)
 	}
 }
 
+struct verifier {
+	pthread_t thread;
+	const struct key *key;
+	struct signature signature;
+	int good_count;
+};
+
+static void *verify_often(void *arg)
+{
+	struct verifier *verifier = arg;
+	struct signature torn = verifier->signature;
+	torn.bytes[torn.size - 1] ^= 1;
+	for (int i = 0; i < 200; i++) {
+		bool good = key_verify(verifier->key, BYTES_LITERAL("shared"),
+		                       signature_bytes(&verifier->signature), VERIFY_ANY_S, NULL);
+		bool bad = key_verify(verifier->key, BYTES_LITERAL("shared"),
+		                      signature_bytes(&torn), VERIFY_ANY_S, NULL);
+		verifier->good_count += good && !bad ? 1 : 0;
+	}
+	return NULL;
+}
+
+static void many_threads_verify_with_one_key(void **state)
+{
+	for (size_t i = 0; i < SUITE_COUNT; i++) {
+		struct key *key = NULL;
+		struct verifier verifiers[4];
+		struct err err;
+		assert_true(key_generate(&key, all_suites[i], &err));
+		for (int k = 0; k < 4; k++) {
+			verifiers[k] = (struct verifier){ .key = key };
+			assert_true(key_sign(key, BYTES_LITERAL("shared"), &verifiers[k].signature,
+			                     &err));
+			assert_int_equal(pthread_create(&verifiers[k].thread, NULL, verify_often,
+			                                &verifiers[k]),
+			                 0);
+		}
+		for (int k = 0; k < 4; k++) {
+			assert_int_equal(pthread_join(verifiers[k].thread, NULL), 0);
+			assert_int_equal(verifiers[k].good_count, 200);
+		}
+		key_free(key);
+	}
+}
+
 static void a_raw_key_must_be_a_point_of_its_curve(void **state)
 {
 	struct key *key = NULL;
@@ -326,6 +373,7 @@ int main(void)
 		cmocka_unit_test(a_signature_has_one_encoding),
 		cmocka_unit_test(our_own_p256_signatures_have_a_low_s),
 		cmocka_unit_test(a_key_survives_its_way_through_a_file),
+		cmocka_unit_test(many_threads_verify_with_one_key),
 		cmocka_unit_test(a_raw_key_must_be_a_point_of_its_curve),
 		cmocka_unit_test(what_is_not_a_key_is_refused_with_a_reason),
 	};

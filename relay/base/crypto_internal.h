@@ -7,6 +7,38 @@
 
 #include "relay/base/crypto.h"
 
+#define RAW_SIZE_MAX  65u
+#define SPKI_SIZE_MAX (RAW_SIZE_MAX + 26u)
+
+/* What a suite is. */
+struct suite_row {
+	const char *name;
+	const char *type;  /* OpenSSL's name of the kind of key. */
+	const char *group; /* Its curve, where the type has several. */
+	enum hash_alg hash;
+	size_t raw_size;
+	const char *spki_prefix; /* What precedes the raw bytes in SubjectPublicKeyInfo. */
+	size_t spki_prefix_size;
+	const char *order; /* n in hexadecimal; r and s are below it. */
+};
+const struct suite_row *suite_row(enum suite suite);
+
+/* What verifying leaves behind for the next time; not part of what a key means. */
+struct key_cache {
+	_Atomic(EVP_PKEY_CTX *) spare; /* Owned. Ready to verify, or NULL. */
+};
+
+struct key {
+	enum suite suite;
+	EVP_PKEY *public_key;    /* Owned. Never holds the private half. */
+	EVP_PKEY *private_key;   /* Owned. NULL: a public key only. */
+	struct key_cache *cache; /* Owned. */
+	uint8_t spki[SPKI_SIZE_MAX];
+	size_t spki_size;
+	struct hash id;
+	struct hash sm2_z; /* What precedes the message in an SM2 digest; set for SM2 only. */
+};
+
 /* err_set() with what failed and OpenSSL's own reason, whose queue is emptied. Returns false. */
 bool crypto_fail(struct err *err, enum err_code code, const char *what);
 

@@ -1,10 +1,7 @@
-/* crypto_key.c -- keys, signing and verifying; see crypto.h.
+/* crypto_key.c -- the suites, and keys in and out; see crypto.h.
  *
  * Whatever a key came from, it is taken apart into its raw public bytes and built again from the
- * suite's row, so that one key has one SubjectPublicKeyInfo and one id. Verifying is what a gateway
- * does all day: each key keeps one spare, initialised OpenSSL context, which a verifying thread
- * takes with one atomic exchange and puts back; only a second thread at the same key at the same
- * moment has to make another.
+ * suite's row, so that one key has one SubjectPublicKeyInfo and one id.
  */
 #include <assert.h>
 #include <openssl/core_names.h>
@@ -22,22 +19,10 @@
 #include "relay/base/file.h"
 
 #define FILE_SIZE_MAX 65536u
-#define RAW_SIZE_MAX  65u
-#define SPKI_SIZE_MAX (RAW_SIZE_MAX + 26u)
 #define SCALAR_SIZE   32u
-#define ED25519_SIZE  64u
 #define SUITE_COUNT   4 /* Numbers of enum suite, from 1. */
 
-static const struct suite_row {
-	const char *name;
-	const char *type;  /* OpenSSL's name of the kind of key. */
-	const char *group; /* Its curve, where the type has several. */
-	enum hash_alg hash;
-	size_t raw_size;
-	const char *spki_prefix; /* What precedes the raw bytes in SubjectPublicKeyInfo. */
-	size_t spki_prefix_size;
-	const char *order; /* n in hexadecimal; r and s are below it. */
-} suites[SUITE_COUNT] = {
+static const struct suite_row suites[SUITE_COUNT] = {
 	[SUITE_SHA256_P256] = {
 		.name = "sha256-p256", .type = "EC", .group = "prime256v1", .hash = HASH_SHA256,
 		.raw_size = 65,
@@ -68,18 +53,7 @@ static const char sm2_curve[] = "fffffffeffffffffffffffffffffffffffffffff0000000
 				"32c4ae2c1f1981195f9904466a39c9948fe30bbff2660be1715a4589334c74c7"
 				"bc3736a2f4f6779c59bdcee36b692153d0a9877cc62a474002df32e52139f0a0";
 
-struct key {
-	enum suite suite;
-	EVP_PKEY *public_key;          /* Owned. Never holds the private half. */
-	EVP_PKEY *private_key;         /* Owned. NULL: a public key only. */
-	_Atomic(EVP_PKEY_CTX *) spare; /* Owned. Ready to verify, or NULL. */
-	uint8_t spki[SPKI_SIZE_MAX];
-	size_t spki_size;
-	struct hash id;
-	struct hash sm2_z; /* What precedes the message in an SM2 digest; set for SM2 only. */
-};
-
-static const struct suite_row *row_of(enum suite suite)
+const struct suite_row *suite_row(enum suite suite)
 {
 	assert(suite == SUITE_SHA256_P256 || suite == SUITE_SHA256_ED25519 ||
 	       suite == SUITE_SM3_SM2);
@@ -88,7 +62,7 @@ static const struct suite_row *row_of(enum suite suite)
 
 const char *suite_name(enum suite suite)
 {
-	return row_of(suite)->name;
+	return suite_row(suite)->name;
 }
 
 bool suite_from_name(const char *name, enum suite *out_suite)
@@ -104,13 +78,13 @@ bool suite_from_name(const char *name, enum suite *out_suite)
 
 enum hash_alg suite_hash(enum suite suite)
 {
-	return row_of(suite)->hash;
+	return suite_row(suite)->hash;
 }
 
 bool suite_available(enum suite suite)
 {
 	EVP_SIGNATURE *signature = EVP_SIGNATURE_fetch(
-		NULL, suite == SUITE_SHA256_P256 ? "ECDSA" : row_of(suite)->type, NULL);
+		NULL, suite == SUITE_SHA256_P256 ? "ECDSA" : suite_row(suite)->type, NULL);
 	EVP_MD *digest = EVP_MD_fetch(NULL, hash_alg_name(suite_hash(suite)), NULL);
 	bool available = signature != NULL && digest != NULL;
 	EVP_SIGNATURE_free(signature);
@@ -165,14 +139,19 @@ static EVP_PKEY *evp_from_raw(const struct suite_row *row, struct bytes raw)
 
 bool key_from_raw(struct key **out_key, enum suite suite, struct bytes raw, struct err *err)
 {
-	const struct suite_row *row = row_of(suite);
+	const struct suite_row *row = suite_row(suite);
 	if (raw.size != row->raw_size || (row->group != NULL && raw.data[0] != 0x04))
 		return err_set(err, ZR_INVALID, "a %s key is %zu bytes%s", row->name, row->raw_size,
 		               row->group != NULL ? ", 04 first" : "");
 	struct key *key = calloc(1, sizeof(*key));
-	if (key == NULL)
+	struct key_cache *cache = calloc(1, sizeof(*cache));
+	if (key == NULL || cache == NULL) {
+		free(key);
+		free(cache);
 		return err_set(err, ZR_NO_MEMORY, "key");
+	}
 	key->suite = suite;
+	key->cache = cache;
 	key->public_key = evp_from_raw(row, raw);
 	if (key->public_key == NULL) {
 		key_free(key);
@@ -228,7 +207,7 @@ bool key_from_evp(struct key **out_key, EVP_PKEY *pkey, struct err *err)
 	uint8_t raw[RAW_SIZE_MAX];
 	if (!find_suite(pkey, &suite))
 		return crypto_fail(err, ZR_INVALID, "not a P-256, Ed25519 or SM2 key");
-	const struct suite_row *row = row_of(suite);
+	const struct suite_row *row = suite_row(suite);
 	if (!raw_of(pkey, row, raw))
 		return crypto_fail(err, ZR_INVALID, "the key has no usable public half");
 	return key_from_raw(out_key, suite, (struct bytes){ raw, row->raw_size }, err);
@@ -265,7 +244,7 @@ static bool pair_from_evp(struct key **out_key, EVP_PKEY *take_pkey, struct err 
 
 bool key_generate(struct key **out_key, enum suite suite, struct err *err)
 {
-	const struct suite_row *row = row_of(suite);
+	const struct suite_row *row = suite_row(suite);
 	EVP_PKEY *pkey = NULL;
 	EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, row->type, NULL);
 	bool ok = context != NULL && EVP_PKEY_keygen_init(context) == 1 &&
@@ -283,7 +262,8 @@ void key_free(struct key *key)
 {
 	if (key == NULL)
 		return;
-	EVP_PKEY_CTX_free(atomic_load(&key->spare));
+	EVP_PKEY_CTX_free(atomic_load(&key->cache->spare));
+	free(key->cache);
 	EVP_PKEY_free(key->public_key);
 	EVP_PKEY_free(key->private_key);
 	secret_wipe(key, sizeof(*key));
@@ -446,231 +426,4 @@ struct bytes key_spki(const struct key *key)
 struct hash key_id(const struct key *key)
 {
 	return key->id;
-}
-
-/* ---- numbers of a signature ---- */
-
-/* The order of the suite's group, or half of it rounded down: the highest low s. */
-static void order_of(const struct suite_row *row, bool half, uint8_t out_order[SCALAR_SIZE])
-{
-	bool decoded = hex_decode(row->order, out_order, SCALAR_SIZE);
-	assert(decoded);
-	for (size_t i = SCALAR_SIZE; half && i-- > 0;)
-		out_order[i] = (uint8_t)(out_order[i] >> 1 | (i > 0 ? out_order[i - 1] << 7 : 0));
-}
-
-/* Reads a DER INTEGER that is positive and as short as it can be, as 32 bytes. */
-static bool read_scalar(struct reader *reader, uint8_t out_scalar[SCALAR_SIZE])
-{
-	static const uint8_t zero[SCALAR_SIZE];
-	if (reader_u8(reader) != 0x02)
-		return false;
-	struct bytes value = reader_short(reader); /* Lengths from 0x80 do not fit into the rest. */
-	if (reader->failed || value.size == 0 || value.data[0] >= 0x80)
-		return false;
-	if (value.data[0] == 0 && value.size > 1) {
-		if (value.data[1] < 0x80)
-			return false; /* The leading zero was not needed. */
-		value.data++;
-		value.size--;
-	}
-	if (value.size > SCALAR_SIZE)
-		return false;
-	memset(out_scalar, 0, SCALAR_SIZE);
-	memcpy(out_scalar + SCALAR_SIZE - value.size, value.data, value.size);
-	return memcmp(out_scalar, zero, SCALAR_SIZE) != 0;
-}
-
-/* One signature has one encoding; anything else that OpenSSL might accept is refused here. */
-static bool check_encoding(const struct suite_row *row, struct bytes signature,
-                           enum verify_rule rule, struct err *err)
-{
-	uint8_t r[SCALAR_SIZE];
-	uint8_t s[SCALAR_SIZE];
-	uint8_t limit[SCALAR_SIZE];
-	struct reader reader = reader_of(signature);
-	bool ok = reader_u8(&reader) == 0x30 && reader_u8(&reader) == reader.rest.size &&
-	          reader.rest.size < 0x80 && read_scalar(&reader, r) && read_scalar(&reader, s) &&
-	          reader_done(&reader);
-	if (!ok)
-		return err_set(err, ZR_UNTRUSTED, "signature is not canonical DER");
-	order_of(row, false, limit);
-	if (memcmp(r, limit, SCALAR_SIZE) >= 0 || memcmp(s, limit, SCALAR_SIZE) >= 0)
-		return err_set(err, ZR_UNTRUSTED, "signature number is not below the order");
-	order_of(row, true, limit);
-	if (rule == VERIFY_LOW_S && row == &suites[SUITE_SHA256_P256] &&
-	    memcmp(s, limit, SCALAR_SIZE) > 0)
-		return err_set(err, ZR_UNTRUSTED, "signature has a high s");
-	return true;
-}
-
-static void put_scalar(struct signature *signature, const uint8_t scalar[SCALAR_SIZE])
-{
-	size_t skip = 0;
-	while (skip < SCALAR_SIZE - 1 && scalar[skip] == 0)
-		skip++;
-	bool padded = scalar[skip] >= 0x80;
-	size_t size = SCALAR_SIZE - skip;
-	uint8_t *at = signature->bytes + signature->size;
-	*at++ = 0x02;
-	*at++ = (uint8_t)(size + (padded ? 1 : 0));
-	if (padded)
-		*at++ = 0;
-	memcpy(at, scalar + skip, size);
-	signature->size = (size_t)(at - signature->bytes) + size;
-}
-
-/* Replaces a high s by n - s, which proves the same, so that every verifier accepts our own. */
-static void make_s_low(const struct suite_row *row, struct signature *signature)
-{
-	uint8_t r[SCALAR_SIZE];
-	uint8_t s[SCALAR_SIZE];
-	uint8_t limit[SCALAR_SIZE];
-	struct reader reader = reader_of(signature_bytes(signature));
-	(void)reader_bytes(&reader, 2);
-	bool ok = read_scalar(&reader, r) && read_scalar(&reader, s) && reader_done(&reader);
-	assert(ok); /* OpenSSL has just written it. */
-	order_of(row, true, limit);
-	if (memcmp(s, limit, SCALAR_SIZE) <= 0)
-		return;
-	order_of(row, false, limit);
-	int borrow = 0;
-	for (size_t i = SCALAR_SIZE; i-- > 0;) {
-		int difference = limit[i] - s[i] - borrow;
-		borrow = difference < 0 ? 1 : 0;
-		s[i] = (uint8_t)difference;
-	}
-	signature->size = 2;
-	put_scalar(signature, r);
-	put_scalar(signature, s);
-	signature->bytes[0] = 0x30;
-	signature->bytes[1] = (uint8_t)(signature->size - 2);
-}
-
-/* ---- signing and verifying ---- */
-
-/* What ECDSA and SM2 sign: SHA-256 of the message, or SM3 of the signer's Z and the message. */
-static struct hash digest_of(const struct key *key, struct bytes message)
-{
-	const struct bytes parts[] = { BYTES_OF(key->sm2_z), message };
-	if (key->suite == SUITE_SM3_SM2)
-		return hash_parts(HASH_SM3, parts, 2);
-	return hash_one(HASH_SHA256, message);
-}
-
-static bool sign_message(const struct key *key, struct bytes message, struct signature *signature)
-{
-	EVP_MD_CTX *context = EVP_MD_CTX_new();
-	bool ok = context != NULL &&
-	          EVP_DigestSignInit_ex(context, NULL, NULL, NULL, NULL, key->private_key, NULL) ==
-	                  1 &&
-	          EVP_DigestSign(context, signature->bytes, &signature->size, message.data,
-	                         message.size) == 1;
-	EVP_MD_CTX_free(context);
-	return ok;
-}
-
-static bool sign_digest(const struct key *key, const struct hash *digest,
-                        struct signature *signature)
-{
-	EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_pkey(NULL, key->private_key, NULL);
-	bool ok = context != NULL && EVP_PKEY_sign_init(context) == 1 &&
-	          EVP_PKEY_sign(context, signature->bytes, &signature->size, digest->bytes,
-	                        HASH_SIZE) == 1;
-	EVP_PKEY_CTX_free(context);
-	return ok;
-}
-
-bool key_sign(const struct key *key, struct bytes message, struct signature *out_signature,
-              struct err *err)
-{
-	if (key->private_key == NULL)
-		return err_set(err, ZR_STATE, "sign: only the public half of the key is here");
-	struct signature signature = { .size = sizeof(signature.bytes) };
-	struct hash digest;
-	bool ok;
-	if (key->suite == SUITE_SHA256_ED25519) {
-		ok = sign_message(key, message, &signature);
-	} else {
-		digest = digest_of(key, message);
-		ok = sign_digest(key, &digest, &signature);
-	}
-	if (!ok)
-		return crypto_fail(err, ZR_NO_MEMORY, "sign");
-	if (key->suite == SUITE_SHA256_P256)
-		make_s_low(row_of(key->suite), &signature);
-	*out_signature = signature;
-	return true;
-}
-
-/* Takes the key's spare context, or makes one; NULL when out of memory. */
-static EVP_PKEY_CTX *context_take(struct key *key)
-{
-	EVP_PKEY_CTX *context = atomic_exchange(&key->spare, NULL);
-	if (context != NULL)
-		return context;
-	context = EVP_PKEY_CTX_new_from_pkey(NULL, key->public_key, NULL);
-	if (context != NULL && EVP_PKEY_verify_init(context) != 1) {
-		EVP_PKEY_CTX_free(context);
-		context = NULL;
-	}
-	return context;
-}
-
-static void context_put_back(struct key *key, EVP_PKEY_CTX *take_context)
-{
-	EVP_PKEY_CTX_free(atomic_exchange(&key->spare, take_context));
-}
-
-enum verdict { VERDICT_GOOD, VERDICT_BAD, VERDICT_NO_MEMORY };
-
-static enum verdict verify_digest(const struct key *key, const struct hash *digest,
-                                  struct bytes signature)
-{
-	/* The spare context is a cache, not part of what the key means. */
-	struct key *owner = (struct key *)(uintptr_t)key;
-	EVP_PKEY_CTX *context = context_take(owner);
-	if (context == NULL)
-		return VERDICT_NO_MEMORY;
-	int result =
-		EVP_PKEY_verify(context, signature.data, signature.size, digest->bytes, HASH_SIZE);
-	context_put_back(owner, context);
-	return result == 1 ? VERDICT_GOOD : VERDICT_BAD;
-}
-
-static enum verdict verify_message(const struct key *key, struct bytes message,
-                                   struct bytes signature)
-{
-	EVP_MD_CTX *context = EVP_MD_CTX_new();
-	if (context == NULL ||
-	    EVP_DigestVerifyInit_ex(context, NULL, NULL, NULL, NULL, key->public_key, NULL) != 1) {
-		EVP_MD_CTX_free(context);
-		return VERDICT_NO_MEMORY;
-	}
-	int result = EVP_DigestVerify(context, signature.data, signature.size, message.data,
-	                              message.size);
-	EVP_MD_CTX_free(context);
-	return result == 1 ? VERDICT_GOOD : VERDICT_BAD;
-}
-
-bool key_verify(const struct key *key, struct bytes message, struct bytes signature,
-                enum verify_rule rule, struct err *err)
-{
-	enum verdict verdict;
-	if (key->suite == SUITE_SHA256_ED25519) {
-		if (signature.size != ED25519_SIZE)
-			return err_set(err, ZR_UNTRUSTED, "an Ed25519 signature is 64 bytes");
-		verdict = verify_message(key, message, signature);
-	} else {
-		if (!check_encoding(row_of(key->suite), signature, rule, err))
-			return false;
-		struct hash digest = digest_of(key, message);
-		verdict = verify_digest(key, &digest, signature);
-	}
-	if (verdict == VERDICT_GOOD)
-		return true;
-	ERR_clear_error();
-	return verdict == VERDICT_BAD
-	               ? err_set(err, ZR_UNTRUSTED, "signature is not this key's over this message")
-	               : err_set(err, ZR_NO_MEMORY, "verify");
 }

@@ -1,9 +1,4 @@
-/* conn.c -- a connection's life, from the handshake to the end; see conn.h and conn_internal.h.
- *
- * Events of libevent only move a connection on; what a turn of the loop left to do (frames to
- * send, reading that was cut short, ends to announce) is done in net_turn(), and only there is a
- * connection freed.
- */
+/* conn.c -- a connection's life, from the handshake to the end; see conn.h and conn_internal.h. */
 #include "relay/net/conn.h"
 
 #include <arpa/inet.h>
@@ -13,7 +8,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -496,7 +490,7 @@ void conn_end(struct conn *conn, const struct failure *failure, bool polite)
 	conn_schedule(conn);
 }
 
-static void announce(struct conn *conn)
+void conn_announce(struct conn *conn)
 {
 	conn->announced = true;
 	if (conn->owner != NULL && conn->owner->on_end != NULL)
@@ -551,11 +545,12 @@ void conn_free(struct conn *conn)
 	free(conn);
 }
 
+/* Announces the end, and frees what does not linger. */
 static void finish(struct conn *conn)
 {
 	bool lingered = conn->state == STATE_LINGERING || conn->state == STATE_DEAD;
 	if (!conn->announced)
-		announce(conn);
+		conn_announce(conn);
 	if (conn->state == STATE_LINGERING)
 		return;
 	if (conn->state == STATE_DEAD)
@@ -565,9 +560,9 @@ static void finish(struct conn *conn)
 	conn_free(conn);
 }
 
-/* ---- the net ---- */
+/* ---- its part of a turn ---- */
 
-static void work_on(struct conn *conn)
+void conn_work(struct conn *conn)
 {
 	if (!conn->ended && conn->state == STATE_OPEN && conn->read_again)
 		conn_read(conn);
@@ -584,59 +579,4 @@ static void work_on(struct conn *conn)
 	}
 	update_interest(conn);
 	conn_set_timer(conn);
-}
-
-static void net_turn(evutil_socket_t fd, short what, void *arg)
-{
-	struct net *net = arg;
-	/* What is scheduled meanwhile waits for the next turn. */
-	struct list_node work;
-	list_init(&work);
-	while (!list_is_empty(&net->work))
-		list_append(&work, list_pop(&net->work));
-	struct list_node *node;
-	while ((node = list_pop(&work)) != NULL)
-		work_on(LIST_ENTRY(node, struct conn, work_node));
-}
-
-bool net_new(struct net **out_net, struct event_base *base, const struct clock *clock,
-             struct err *err)
-{
-	struct net *net = calloc(1, sizeof(*net));
-	if (net == NULL)
-		return err_set(err, ZR_NO_MEMORY, "net");
-	(void)signal(SIGPIPE, SIG_IGN);
-	net->base = base;
-	net->clock = clock;
-	list_init(&net->conns);
-	list_init(&net->work);
-	net->turn_event = event_new(base, -1, 0, net_turn, net);
-	if (net->turn_event == NULL) {
-		free(net);
-		return err_set(err, ZR_NO_MEMORY, "net");
-	}
-	*out_net = net;
-	return true;
-}
-
-void net_free(struct net *net)
-{
-	if (net == NULL)
-		return;
-	struct list_node *node;
-	while ((node = net->conns.next) != &net->conns) {
-		struct conn *conn = LIST_ENTRY(node, struct conn, node);
-		conn_abort(conn);
-		conn->polite = false;
-		if (!conn->announced)
-			announce(conn);
-		conn_free(conn);
-	}
-	event_free(net->turn_event);
-	free(net);
-}
-
-const struct net_totals *net_totals(const struct net *net)
-{
-	return &net->totals;
 }

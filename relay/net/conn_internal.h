@@ -106,6 +106,10 @@ void conn_handshake(struct conn *conn, int take_fd, struct tls_context *context,
 /* Ends it at the end of the turn, with on_close. Only the first call counts. polite: with a goodbye
  * that the peer has a chance to read. */
 void conn_end(struct conn *conn, const struct failure *failure, bool polite);
+/* Tells owner and user that it ended; once. */
+void conn_announce(struct conn *conn);
+/* Does what its events left for the turn; may free it. */
+void conn_work(struct conn *conn);
 /* For one that nobody was told of, and for the net. */
 void conn_free(struct conn *conn);
 /* Sets the timer to the earliest deadline. */

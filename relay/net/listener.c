@@ -457,7 +457,7 @@ static bool open_socket(struct listener *listener, struct err *err)
 
 static uint16_t bound_port(int fd)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = { 0 };
 	socklen_t size = sizeof(address);
 	if (getsockname(fd, (struct sockaddr *)&address, &size) != 0)
 		return 0;

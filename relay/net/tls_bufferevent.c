@@ -13,6 +13,8 @@ struct bufferevent *tls_bufferevent_new(struct tls_context *context, struct even
 	SSL *ssl = tls_ssl_new(context, -1, NULL);
 	if (ssl == NULL)
 		return NULL;
+	/* libevent asks SSL_pending(), which does not see what was read ahead. */
+	SSL_set_read_ahead(ssl, 0);
 	struct bufferevent *bufferevent = bufferevent_openssl_socket_new(
 		base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
 	if (bufferevent == NULL)

@@ -304,7 +304,9 @@ def link_vectors():
     yield "ack", message((4, message((2, 10), (3, receipt), (4, 7), (5, CONTENT), (6, message((1, 2 << 20), (2, 17))))))
     yield "reject", message((5, message((2, batch), (3, 1), (4, 1), (5, 7), (7, "missing 5..6".encode()))))
     yield "resend", message((7, message((2, 7), (3, 9), (4, b"payload damaged"))))
-    yield "ping", message((10, message((1, 300))))
+    ping = message((10, message((1, 300))))
+    yield "ping", ping
+    yield "ping-frame", struct.pack(">I", len(ping)) + ping
     yield "pong", message((11, message((1, 300), (2, TIME))))
     yield "goodbye", message((12, message((1, 1), (2, 5000), (3, b"restart"))))
 

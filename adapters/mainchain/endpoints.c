@@ -24,20 +24,20 @@ bool endpoints_choose(const struct endpoints *endpoints, uint32_t tried, int64_t
 	return true;
 }
 
-void endpoints_answered(struct endpoints *endpoints, size_t index, uint64_t height)
+void endpoints_answered(struct endpoints *endpoints, size_t index, const uint64_t *height)
 {
 	assert(index < endpoints->count);
 	struct endpoint *endpoint = &endpoints->items[index];
 	endpoint->status.up = true;
 	endpoint->failures_in_row = 0;
 	endpoint->cool_until_ms = 0;
-	if (height == 0)
+	if (height == NULL)
 		return;
 	/* endpoints->height is at least its own last one. */
-	endpoint->status.behind = height < endpoints->height;
-	endpoint->status.height = height;
-	if (height > endpoints->height)
-		endpoints->height = height;
+	endpoint->status.behind = *height < endpoints->height;
+	endpoint->status.height = *height;
+	if (*height > endpoints->height)
+		endpoints->height = *height;
 }
 
 void endpoints_failed(struct endpoints *endpoints, size_t index, int64_t now_ms,

@@ -33,8 +33,8 @@ struct endpoints {
 bool endpoints_choose(const struct endpoints *endpoints, uint32_t tried, int64_t now_ms,
                       size_t *out_index);
 
-/* It answered at height; 0 where the answer names none. */
-void endpoints_answered(struct endpoints *endpoints, size_t index, uint64_t height);
+/* It answered, at height; NULL where the answer names none. */
+void endpoints_answered(struct endpoints *endpoints, size_t index, const uint64_t *height);
 
 /* It did not answer, or not as it should. retry_after_ms is its own wish, 0 for none. jitter is
  * uniform below 2^32. */

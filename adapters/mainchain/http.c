@@ -121,7 +121,8 @@ static void note_endpoint(struct call *call, const struct http_answer *answer)
 	bool well = answer->from_api && answer->view.outcome != MAINCHAIN_UNSENT &&
 	            answer->view.reject != MAINCHAIN_REJECT_DENIED;
 	if (well) {
-		endpoints_answered(&mainchain->endpoints, call->endpoint, answer->view.height);
+		endpoints_answered(&mainchain->endpoints, call->endpoint,
+		                   answer->has_height ? &answer->view.height : NULL);
 		return;
 	}
 	uint32_t jitter;

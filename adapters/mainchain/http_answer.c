@@ -19,7 +19,7 @@ void http_answer_begin(struct http_answer *answer, const struct http_question *q
 {
 	buffer_clear(&answer->evidence);
 	answer->detail[0] = 0;
-	answer->from_api = false;
+	answer->from_api = answer->has_height = false;
 	answer->view = (struct mainchain_answer){ .call = question->call,
 		                                  .token = question->token,
 		                                  .outcome = outcome,
@@ -49,6 +49,12 @@ static bool member_number(const json_t *object, const char *name, uint64_t *out_
 		return false;
 	*out_number = (uint64_t)json_integer_value(value);
 	return true;
+}
+
+static bool read_height(struct http_answer *answer, const json_t *object)
+{
+	answer->has_height = member_number(object, "height", &answer->view.height);
+	return answer->has_height;
 }
 
 static bool is_lower_hex(const char *text)
@@ -175,7 +181,7 @@ static bool read_anchor(struct http_answer *answer, const struct http_question *
 static bool read_good(struct http_answer *answer, const struct http_question *question,
                       const json_t *object, const struct trusted *trusted)
 {
-	if (!member_number(object, "height", &answer->view.height))
+	if (!read_height(answer, object))
 		return false;
 	switch (question->call) {
 	case MAINCHAIN_PUT:
@@ -198,7 +204,7 @@ static bool read_absent(struct http_answer *answer, const struct http_question *
 {
 	answer->view.outcome = MAINCHAIN_ABSENT;
 	return question->call == MAINCHAIN_LOOKUP && member_is(object, "status", "absent") &&
-	       member_number(object, "height", &answer->view.height);
+	       read_height(answer, object);
 }
 
 /* Nobody may take a refused look-up for a refused anchor: only what was to be recorded or stored is
@@ -254,7 +260,7 @@ static bool read_refusal(struct http_answer *answer, const struct http_question 
 		return false;
 	if ((row->calls & (1u << question->call)) == 0)
 		return false;
-	(void)member_number(object, "height", &answer->view.height);
+	(void)read_height(answer, object);
 	const char *detail = json_string_value(json_object_get(object, "detail"));
 	http_answer_tell(answer, "%s: %s", name, detail == NULL ? "" : detail);
 	return read_reason(answer, reason, object, response);

@@ -30,7 +30,8 @@ struct http_response {
 /* What mainchain_answer borrows from. Begin with HTTP_ANSWER_EMPTY; end with http_answer_fini(). */
 struct http_answer {
 	struct mainchain_answer view;
-	bool from_api; /* It was an answer of the API; the endpoint is well. */
+	bool from_api;   /* It was an answer of the API; the endpoint is well. */
+	bool has_height; /* view.height was said. */
 	struct buffer evidence;
 	char detail[HTTP_DETAIL_SIZE];
 };

@@ -349,6 +349,11 @@ static void only_what_cannot_have_left_is_unsent(void **state)
 
 /* ---- endpoints ---- */
 
+static void answered(struct endpoints *endpoints, size_t index, uint64_t height)
+{
+	endpoints_answered(endpoints, index, &height);
+}
+
 static void a_failed_endpoint_is_avoided_for_a_while(void **state)
 {
 	struct endpoints endpoints = { .count = 2 };
@@ -394,7 +399,7 @@ static void cooling_grows_to_a_minute_and_ends_with_an_answer(void **state)
 	endpoints_failed(&endpoints, 0, 0, 0, UINT32_MAX);
 	assert_in_range(endpoints.items[0].cool_until_ms, ENDPOINT_COOL_MAX_MS - 1000,
 	                ENDPOINT_COOL_MAX_MS);
-	endpoints_answered(&endpoints, 0, 5);
+	answered(&endpoints, 0, 5);
 	assert_int_equal(endpoints.items[0].cool_until_ms, 0);
 	assert_true(endpoints.items[0].status.up);
 	endpoints_failed(&endpoints, 0, 0, 0, 0);
@@ -404,15 +409,16 @@ static void cooling_grows_to_a_minute_and_ends_with_an_answer(void **state)
 static void a_height_that_goes_back_is_told(void **state)
 {
 	struct endpoints endpoints = { .count = 2 };
-	endpoints_answered(&endpoints, 0, 10);
+	answered(&endpoints, 0, 10);
 	assert_false(endpoints.items[0].status.behind);
-	endpoints_answered(&endpoints, 1, 9); /* Behind the other. */
+	answered(&endpoints, 1, 9); /* Behind the other. */
 	assert_true(endpoints.items[1].status.behind);
-	endpoints_answered(&endpoints, 1, 0); /* An answer without a height says nothing of it. */
+	endpoints_answered(&endpoints, 1,
+	                   NULL); /* An answer without a height says nothing of it. */
 	assert_true(endpoints.items[1].status.behind);
-	endpoints_answered(&endpoints, 1, 10);
+	answered(&endpoints, 1, 10);
 	assert_false(endpoints.items[1].status.behind);
-	endpoints_answered(&endpoints, 0, 4); /* Behind itself. */
+	answered(&endpoints, 0, 4); /* Behind itself. */
 	assert_true(endpoints.items[0].status.behind);
 	assert_int_equal(endpoints.items[0].status.height, 4);
 	assert_int_equal(endpoints.height, 10);

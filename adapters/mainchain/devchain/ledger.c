@@ -230,6 +230,17 @@ uint64_t ledger_final_height(const struct ledger *ledger)
 	return ledger->state.final_height;
 }
 
+/* A ledger that cannot be read is not settled: whoever makes the next block meets the failure. */
+bool ledger_is_settled(struct ledger *ledger)
+{
+	struct txn txn;
+	struct bytes key;
+	txn_begin(&txn, ledger->store, TXN_READ);
+	bool settled = !txn_last(&txn, TABLE_TRANSACTIONS, &key, NULL) ||
+	               get_be64(key.data) <= ledger->state.final_height;
+	return txn_commit(&txn, NULL) && settled;
+}
+
 /* ---- batches ---- */
 
 bool ledger_put_batch(struct ledger *ledger, const struct hash *content, struct bytes payload,

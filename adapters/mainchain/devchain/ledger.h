@@ -46,6 +46,8 @@ const char *ledger_chain(const struct ledger *ledger);
 enum hash_alg ledger_alg(const struct ledger *ledger);
 uint64_t ledger_height(const struct ledger *ledger);
 uint64_t ledger_final_height(const struct ledger *ledger);
+/* Is every block final that records something? */
+bool ledger_is_settled(struct ledger *ledger);
 
 /* ---- batches ---- */
 

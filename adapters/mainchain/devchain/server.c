@@ -98,13 +98,10 @@ bool server_make_block(struct server *server)
 	return done;
 }
 
-/* Nothing waits and all is final: a block would say nothing. */
+/* Nothing waits and every anchor is final: a block would say nothing. */
 static bool is_idle(const struct server *server)
 {
-	const struct ledger *ledger = server->options.ledger;
-	return server->pending_count == 0 &&
-	       ledger_height(ledger) <=
-	               ledger_final_height(ledger) + server->options.finality_blocks;
+	return server->pending_count == 0 && ledger_is_settled(server->options.ledger);
 }
 
 void server_schedule(struct server *server)

@@ -12,7 +12,9 @@
 
 #define GENESIS_MAX       (1u << 20)
 #define ROOM_LOOK_APPENDS 32 /* The store's free room is looked up once in so many appends. */
-#define ROOM_SHARE        16 /* This part of the store is kept for sealing and receipts. */
+#define ROOM_SHARE        16 /* This part of the store is kept for receipts, */
+#define ROOM_BLOCKS       2  /* and room for so many blocks at least, */
+#define ROOM_BYTES        (96u << 10) /* and for the pages that any change copies. */
 
 struct ledger_chain {
 	struct agent_store *store;
@@ -22,6 +24,7 @@ struct ledger_chain {
 	struct agent_chain facts;
 	struct agent_entries entries; /* Scratch. */
 	struct buffer raw;
+	uint64_t kept_bytes; /* Of the store, for sealing and receipts. */
 	uint64_t room_bytes; /* May be appended before the room is looked up again. */
 	unsigned appends;
 };
@@ -152,6 +155,21 @@ static bool check_key(struct ledger_chain *chain, const struct edge_chain_config
 	return err_wrap(err, "key %s may not seal this chain", config->source.key);
 }
 
+/* Sealing needs room while its entries are still there: it is never given away to entries. */
+static bool keep_room(struct ledger_chain *chain, const struct edge_source_config *config,
+                      struct err *err)
+{
+	uint64_t blocks = ROOM_BLOCKS * config->block_bytes + ROOM_BYTES;
+	uint64_t share = config->size_bytes / ROOM_SHARE;
+	chain->kept_bytes = blocks > share ? blocks : share;
+	if (chain->kept_bytes > config->size_bytes / 2)
+		return err_set(err, ZR_INVALID,
+		               "source.size is too small for blocks of source.block-bytes: it must "
+		               "be %llu bytes at least",
+		               (unsigned long long)blocks * 2);
+	return true;
+}
+
 bool ledger_chain_open(struct ledger_chain **out_chain, const struct edge_chain_config *config,
                        struct agent_store *store, const struct clock *clock, struct err *err)
 {
@@ -164,7 +182,7 @@ bool ledger_chain_open(struct ledger_chain **out_chain, const struct edge_chain_
 	chain->raw = BUFFER_EMPTY;
 
 	bool found = false;
-	if (!read_key(chain, &config->source, err) ||
+	if (!keep_room(chain, &config->source, err) || !read_key(chain, &config->source, err) ||
 	    !agent_chain_by_name(store, config->name, &chain->facts, &found, err))
 		goto fail;
 	if (!found && !make_genesis(chain, config, err))
@@ -188,7 +206,7 @@ static bool has_room(struct ledger_chain *chain, uint64_t bytes, struct err *err
 		struct store_stats stats;
 		if (!store_stats(agent_store_base(chain->store), &stats, err))
 			return false;
-		uint64_t kept = stats.pages_limit / ROOM_SHARE;
+		uint64_t kept = chain->kept_bytes / stats.page_size;
 		uint64_t used = stats.pages_file - stats.pages_free;
 		uint64_t free_pages =
 			stats.pages_limit > used + kept ? stats.pages_limit - used - kept : 0;

@@ -5,8 +5,8 @@
 
 #include <cmocka.h>
 
-#include "edge_fixture.h"
 #include "relay/edge/folder.h"
+#include "tests/unit/edge_fixture.h"
 
 #define RAFT "tests/data/fabric/raft-edge-1"
 

@@ -6,8 +6,8 @@
 #include <cmocka.h>
 
 #include "adapters/sidechain/walk.h"
-#include "edge_fixture.h"
 #include "relay/base/crypto.h"
+#include "tests/unit/edge_fixture.h"
 
 #define QUARTER_MS (15 * 60 * 1000)
 
@@ -36,6 +36,7 @@ static void set_up(struct edge_fixture *fixture, enum edge_input input)
 		.trust = fixture->trust,
 		.source = { .type = EDGE_SOURCE_LEDGER,
 		            .dir = fixture->folder,
+		            .size_bytes = 16u << 20,
 		            .scan_interval_ms = 1000,
 		            .input = input,
 		            .path = fixture->input,
@@ -269,6 +270,19 @@ static void a_bad_line_is_kept_aside_and_the_rest_goes_on(void **state)
 	fixture_fini(&fixture);
 }
 
+static void a_store_too_small_for_its_blocks_is_refused(void **state)
+{
+	struct edge_fixture fixture;
+	struct err err;
+	set_up(&fixture, EDGE_INPUT_FILE);
+	source_close(fixture.source);
+	fixture.source = NULL;
+	fixture.config.source.block_bytes = 8u << 20;
+	assert_false(fixture_open_source(&fixture, &err));
+	assert_int_equal(err.code, ZR_INVALID);
+	fixture_fini(&fixture);
+}
+
 static void a_line_that_is_too_long_is_skipped_whole(void **state)
 {
 	struct edge_fixture fixture;
@@ -435,6 +449,7 @@ int main(void)
 		cmocka_unit_test(count_and_bytes_end_blocks_early),
 		cmocka_unit_test(meter_time_gives_one_block_a_quarter_hour_however_fast),
 		cmocka_unit_test(a_bad_line_is_kept_aside_and_the_rest_goes_on),
+		cmocka_unit_test(a_store_too_small_for_its_blocks_is_refused),
 		cmocka_unit_test(a_line_that_is_too_long_is_skipped_whole),
 		cmocka_unit_test(a_restart_reads_on_without_loss_or_repetition),
 		cmocka_unit_test(a_rotated_file_is_read_out_before_the_new_one),

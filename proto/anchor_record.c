@@ -16,7 +16,7 @@
 #define ENTRY_SIZE_NO_NAME (ENTRY_RECORD_SIZE_MAX - CHAIN_NAME_MAX)
 #define BATCH_SIZE         (HASH_SIZE + 8 + HASH_SIZE)
 
-static const char MAGIC[] = "ZRa1";
+static const char magic_bytes[] = "ZRa1";
 
 struct hash anchor_entries_root(enum hash_alg alg, const struct entry *entries, size_t count)
 {
@@ -51,7 +51,7 @@ void anchor_content_encode(const struct anchor *anchor, struct buffer *out)
 	assert(anchor->header_count <= ANCHOR_HEADERS_MAX);
 	assert(anchor->batch_count <= ANCHOR_BATCHES_MAX);
 
-	buffer_put(out, (struct bytes){ (const uint8_t *)MAGIC, 4 });
+	buffer_put(out, (struct bytes){ (const uint8_t *)magic_bytes, 4 });
 	buffer_put_u8(out, (uint8_t)anchor->alg);
 	buffer_put_u8(out, (uint8_t)anchor->deliver);
 	buffer_put_u16(out, anchor->lane);
@@ -108,7 +108,7 @@ static bool read_count(struct reader *reader, size_t count_max, size_t size_min,
 static bool read_fixed(struct anchor *anchor, struct reader *reader, struct err *err)
 {
 	struct bytes magic = reader_bytes(reader, 4);
-	if (!bytes_equal(magic, (struct bytes){ (const uint8_t *)MAGIC, 4 }))
+	if (!bytes_equal(magic, (struct bytes){ (const uint8_t *)magic_bytes, 4 }))
 		return err_set(err, ZR_INVALID, "not anchor content");
 	uint8_t alg = reader_u8(reader);
 	uint8_t deliver = reader_u8(reader);

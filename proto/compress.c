@@ -19,7 +19,7 @@
 #define FRAME_FLAG_CHECKSUM   0x04
 #define FRAME_HEADER_SIZE_MIN 6
 
-static const uint8_t FRAME_MAGIC[FRAME_MAGIC_SIZE] = { 0x28, 0xb5, 0x2f, 0xfd };
+static const uint8_t frame_magic[FRAME_MAGIC_SIZE] = { 0x28, 0xb5, 0x2f, 0xfd };
 
 /* ---- dictionaries ---- */
 
@@ -48,9 +48,13 @@ bool dictionary_new(struct dictionary **out_dictionary, struct bytes bytes, int 
 	dictionary->cdict = ZSTD_createCDict(bytes.data, bytes.size, level);
 	dictionary->ddict = ZSTD_createDDict(bytes.data, bytes.size);
 	if (dictionary->data == NULL || dictionary->cdict == NULL || dictionary->ddict == NULL) {
-		/* zstd does not tell a damaged dictionary from a failed allocation. */
+		/* zstd does not say whether memory or the dictionary is to blame; bytes that are
+		 * not in the trainer's format are taken as they are, and cannot be damaged. */
+		bool trained = ZSTD_getDictID_fromDict(bytes.data, bytes.size) != 0;
+		bool damaged = dictionary->data != NULL && trained;
 		dictionary_free(dictionary);
-		return err_set(err, ZR_INVALID, "zstd does not take it as a dictionary");
+		return err_set(err, damaged ? ZR_INVALID : ZR_NO_MEMORY,
+		               "zstd does not take the dictionary of %zu bytes", bytes.size);
 	}
 	*out_dictionary = dictionary;
 	return true;
@@ -76,19 +80,6 @@ struct bytes dictionary_bytes(const struct dictionary *dictionary)
 	return (struct bytes){ dictionary->data, dictionary->size };
 }
 
-static bool train(const struct buffer *joined, const size_t *sizes, unsigned count, size_t size_max,
-                  struct buffer *out, struct err *err)
-{
-	uint8_t *place = buffer_reserve(out, size_max);
-	if (place == NULL)
-		return err_set(err, ZR_NO_MEMORY, "a dictionary of %zu bytes", size_max);
-	size_t size = ZDICT_trainFromBuffer(place, size_max, joined->data, sizes, count);
-	if (ZDICT_isError(size))
-		return err_set(err, ZR_INVALID, "train: %s", ZDICT_getErrorName(size));
-	buffer_grew(out, size);
-	return true;
-}
-
 bool dictionary_train(const struct bytes *samples, size_t count, size_t size_max,
                       struct buffer *out, struct err *err)
 {
@@ -97,19 +88,25 @@ bool dictionary_train(const struct bytes *samples, size_t count, size_t size_max
 	if (count == 0 || count > TRAIN_SAMPLES_MAX)
 		return err_set(err, ZR_INVALID, "%zu samples to train on", count);
 	size_t *sizes = calloc(count, sizeof(*sizes));
-	if (sizes == NULL)
-		return err_set(err, ZR_NO_MEMORY, "%zu samples", count);
-
 	struct buffer joined = BUFFER_EMPTY;
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count && sizes != NULL; i++) {
 		sizes[i] = samples[i].size;
 		buffer_put(&joined, samples[i]);
 	}
-	bool ok = buffer_ok(&joined, err) &&
-	          train(&joined, sizes, (unsigned)count, size_max, out, err);
+
+	uint8_t *place = buffer_reserve(out, size_max);
+	bool ready = sizes != NULL && place != NULL && buffer_ok(&joined, NULL);
+	size_t size = 0;
+	if (ready)
+		size = ZDICT_trainFromBuffer(place, size_max, joined.data, sizes, (unsigned)count);
 	buffer_fini(&joined);
 	free(sizes);
-	return ok;
+	if (!ready)
+		return err_set(err, ZR_NO_MEMORY, "train on %zu samples", count);
+	if (ZDICT_isError(size))
+		return err_set(err, ZR_INVALID, "train: %s", ZDICT_getErrorName(size));
+	buffer_grew(out, size);
+	return true;
 }
 
 /* ---- compressing ---- */
@@ -213,7 +210,7 @@ void decompressor_free(struct decompressor *decompressor)
 static bool frame_check(struct bytes compressed, size_t size_max, size_t *out_content_size,
                         struct err *err)
 {
-	struct bytes magic = { FRAME_MAGIC, FRAME_MAGIC_SIZE };
+	struct bytes magic = { frame_magic, FRAME_MAGIC_SIZE };
 	if (compressed.size < FRAME_HEADER_SIZE_MIN ||
 	    !bytes_equal((struct bytes){ compressed.data, FRAME_MAGIC_SIZE }, magic))
 		return err_set(err, ZR_INVALID, "not a zstd frame");

@@ -16,14 +16,14 @@
 
 #define LEVEL_MAX (MERKLE_PATH_MAX + 1)
 
-static const uint8_t LEAF_PREFIX = 0x00;
-static const uint8_t NODE_PREFIX = 0x01;
+static const uint8_t leaf_prefix = 0x00;
+static const uint8_t node_prefix = 0x01;
 
 static struct hash node(enum hash_alg alg, const struct hash *left, const struct hash *right)
 {
 	/* One piece is cheaper to hash than three, and a node is small. */
 	uint8_t input[1 + 2 * HASH_SIZE];
-	input[0] = NODE_PREFIX;
+	input[0] = node_prefix;
 	memcpy(input + 1, left->bytes, HASH_SIZE);
 	memcpy(input + 1 + HASH_SIZE, right->bytes, HASH_SIZE);
 	return hash_one(alg, BYTES_OF(input));
@@ -38,7 +38,7 @@ static uint64_t split(uint64_t count)
 
 struct hash merkle_leaf(enum hash_alg alg, struct bytes record)
 {
-	const struct bytes parts[] = { BYTES_OF(LEAF_PREFIX), record };
+	const struct bytes parts[] = { BYTES_OF(leaf_prefix), record };
 	return hash_parts(alg, parts, 2);
 }
 

@@ -221,10 +221,10 @@ static size_t element_size(const ProtobufCFieldDescriptor *field)
 
 /* NOLINTNEXTLINE(misc-no-recursion): as above. */
 static bool check_repeated(const struct walk *walk, const ProtobufCFieldDescriptor *field,
-                           const struct field_rule *rule, uint8_t *message, struct err *err)
+                           const struct field_rule *rule, const uint8_t *message, struct err *err)
 {
-	size_t count = *(size_t *)(void *)(message + field->quantifier_offset);
-	uint8_t *elements = *(uint8_t **)(void *)(message + field->offset);
+	size_t count = *(const size_t *)(const void *)(message + field->quantifier_offset);
+	uint8_t *elements = *(uint8_t *const *)(const void *)(message + field->offset);
 	if (count > rule->count_max)
 		return err_set(err, ZR_INVALID, "%zu of them, at most %u are allowed", count,
 		               rule->count_max);
@@ -343,7 +343,7 @@ bool message_check(const ProtobufCMessage *message, const struct rule_table *tab
 {
 	const struct walk walk = { table, false };
 	/* The walk changes only what was received. */
-	return walk_message(&walk, (ProtobufCMessage *)(uintptr_t)message, err) ||
+	return walk_message(&walk, (ProtobufCMessage *)message, err) ||
 	       err_wrap(err, "%s", message->descriptor->short_name);
 }
 

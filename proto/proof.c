@@ -40,7 +40,7 @@ static const struct rule_table table = { messages, sizeof(messages) / sizeof(mes
 /* protobuf-c has no constant bytes and texts; encoding does not write to them. */
 static ProtobufCBinaryData to_message(const uint8_t *data, size_t size)
 {
-	return (ProtobufCBinaryData){ size, (uint8_t *)(uintptr_t)data };
+	return (ProtobufCBinaryData){ size, (uint8_t *)data };
 }
 
 struct path_message {
@@ -81,9 +81,9 @@ bool proof_encode(const struct proof *proof, struct buffer *out, struct err *err
 	message.seq = proof->seq;
 	message.root = to_message(proof->root.bytes, HASH_SIZE);
 	message.key = to_message(proof->key.bytes, HASH_SIZE);
-	message.sink = (char *)(uintptr_t)proof->sink;
+	message.sink = (char *)proof->sink;
 	message.evidence = to_message(proof->evidence.data, proof->evidence.size);
-	message.format = (char *)(uintptr_t)proof->format;
+	message.format = (char *)proof->format;
 
 	bool ok = buffer_ok(&entry_record, err) && message_check(&message.base, &table, err) &&
 	          message_put(&message.base, out, err);

@@ -12,7 +12,7 @@ static struct bytes message_bytes(const ProtobufCBinaryData *data)
 /* protobuf-c has no constant bytes; encoding does not write to them. */
 static ProtobufCBinaryData to_message(const uint8_t *data, size_t size)
 {
-	return (ProtobufCBinaryData){ size, (uint8_t *)(uintptr_t)data };
+	return (ProtobufCBinaryData){ size, (uint8_t *)data };
 }
 
 struct receipt_key_id receipt_key_id(const struct key *key)

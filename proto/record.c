@@ -6,17 +6,22 @@
 
 #define MAGIC_SIZE 4
 
-static const char HEADER_MAGIC[] = "ZRh1";
-static const char ENTRY_MAGIC[] = "ZRe1";
-static const char CUSTODY_MAGIC[] = "ZRc1";
-static const char CUSTODY_ROOT_MAGIC[] = "ZRC1";
-static const char RECEIPT_ROOT_MAGIC[] = "ZRR1";
-static const char CHAIN_KEY_MAGIC[] = "ZRk1";
+static const char header_magic[] = "ZRh1";
+static const char entry_magic[] = "ZRe1";
+static const char custody_magic[] = "ZRc1";
+static const char custody_root_magic[] = "ZRC1";
+static const char receipt_root_magic[] = "ZRR1";
+static const char chain_key_magic[] = "ZRk1";
 
 /* Writes a record of a fixed size into its place, from left to right. */
 struct pen {
 	uint8_t *next;
 };
+
+static struct pen pen_at(uint8_t *place)
+{
+	return (struct pen){ place };
+}
 
 static void pen_put(struct pen *pen, const void *data, size_t size)
 {
@@ -74,7 +79,7 @@ struct chain_key chain_key(const struct chain_id *id)
 {
 	uint8_t name_size = (uint8_t)strlen(id->name);
 	const struct bytes parts[] = {
-		{ (const uint8_t *)CHAIN_KEY_MAGIC, MAGIC_SIZE },
+		{ (const uint8_t *)chain_key_magic, MAGIC_SIZE },
 		BYTES_OF(name_size),
 		{ (const uint8_t *)id->name, name_size },
 		BYTES_OF(id->epoch.bytes),
@@ -141,8 +146,8 @@ bool deliver_from_name(const char *name, enum deliver *out_deliver)
 void header_record_encode(const struct block_header *header,
                           uint8_t out_record[static HEADER_RECORD_SIZE])
 {
-	struct pen pen = { out_record };
-	pen_put(&pen, HEADER_MAGIC, MAGIC_SIZE);
+	struct pen pen = pen_at(out_record);
+	pen_put(&pen, header_magic, MAGIC_SIZE);
 	pen_put_u64(&pen, header->height);
 	pen_put_hash(&pen, &header->hash);
 	pen_put_hash(&pen, &header->parent);
@@ -155,7 +160,7 @@ void header_record_encode(const struct block_header *header,
 bool header_record_decode(struct bytes record, struct block_header *out_header, struct err *err)
 {
 	struct reader reader = reader_of(record);
-	if (!reader_magic(&reader, HEADER_MAGIC))
+	if (!reader_magic(&reader, header_magic))
 		return err_set(err, ZR_INVALID, "not a header record");
 
 	struct block_header header;
@@ -199,8 +204,8 @@ static size_t entry_write(const struct entry *entry,
                           uint8_t out_record[static ENTRY_RECORD_SIZE_MAX])
 {
 	uint8_t policy = (uint8_t)entry->policy;
-	struct pen pen = { out_record };
-	pen_put(&pen, ENTRY_MAGIC, MAGIC_SIZE);
+	struct pen pen = pen_at(out_record);
+	pen_put(&pen, entry_magic, MAGIC_SIZE);
 	pen_put_run(&pen, &entry->chain, entry->from, entry->to);
 	pen_put_hash(&pen, &entry->tip);
 	pen_put(&pen, &policy, 1);
@@ -218,7 +223,7 @@ void entry_record_encode(const struct entry *entry, struct buffer *out)
 bool entry_record_decode(struct bytes record, struct entry *out_entry, struct err *err)
 {
 	struct reader reader = reader_of(record);
-	if (!reader_magic(&reader, ENTRY_MAGIC))
+	if (!reader_magic(&reader, entry_magic))
 		return err_set(err, ZR_INVALID, "not an entry record");
 
 	struct entry entry = { .from = 0 };
@@ -280,8 +285,8 @@ bool entry_check_headers(enum hash_alg alg, const struct entry *entry,
 static size_t custody_write(const struct custody *custody,
                             uint8_t out_record[static CUSTODY_RECORD_SIZE_MAX])
 {
-	struct pen pen = { out_record };
-	pen_put(&pen, CUSTODY_MAGIC, MAGIC_SIZE);
+	struct pen pen = pen_at(out_record);
+	pen_put(&pen, custody_magic, MAGIC_SIZE);
 	pen_put_run(&pen, &custody->chain, custody->from, custody->to);
 	pen_put_hash(&pen, &custody->tip);
 	pen_put_hash(&pen, &custody->content);
@@ -307,8 +312,8 @@ struct hash custody_leaf(const struct custody *custody)
 void custody_root_encode(const struct custody_root *root,
                          uint8_t out_record[static CUSTODY_ROOT_SIZE])
 {
-	struct pen pen = { out_record };
-	pen_put(&pen, CUSTODY_ROOT_MAGIC, MAGIC_SIZE);
+	struct pen pen = pen_at(out_record);
+	pen_put(&pen, custody_root_magic, MAGIC_SIZE);
 	pen_put(&pen, root->store_uuid, STORE_UUID_SIZE);
 	pen_put_u64(&pen, root->commit_number);
 	pen_put_u64(&pen, (uint64_t)root->time_ms);
@@ -323,8 +328,8 @@ void receipt_root_encode(const struct receipt_root *root,
 	uint8_t alg_and_lane[3] = { (uint8_t)root->alg };
 	put_be16(alg_and_lane + 1, root->lane);
 
-	struct pen pen = { out_record };
-	pen_put(&pen, RECEIPT_ROOT_MAGIC, MAGIC_SIZE);
+	struct pen pen = pen_at(out_record);
+	pen_put(&pen, receipt_root_magic, MAGIC_SIZE);
 	pen_put(&pen, root->store_uuid, STORE_UUID_SIZE);
 	pen_put(&pen, alg_and_lane, sizeof(alg_and_lane));
 	pen_put_u64(&pen, root->seq);

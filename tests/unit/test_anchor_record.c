@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "proto/record.h"
+#include "tests/lib/fault.h"
 #include "tests/lib/sample.h"
 #include "tests/lib/vectors.h"
 
@@ -339,6 +340,24 @@ static void the_largest_number_of_entries_is_taken(void **state)
 	free(entries);
 }
 
+static void out_of_memory_leaves_nothing_behind(void **state)
+{
+	static const char *const names[] = { "anchor", "anchor-headers", "anchor-full" };
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		size_t n = 0;
+		for (bool ok = false; !ok; n++) {
+			struct anchor_decoded *decoded = NULL;
+			struct err err;
+			fault_at(n + 1);
+			ok = anchor_content_decode(vector(vectors, names[i]), &decoded, &err);
+			assert_int_equal(fault_off() == 0, ok);
+			assert_true(ok || err.code == ZR_NO_MEMORY);
+			anchor_decoded_free(decoded);
+		}
+		assert_true(n > 3);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -354,6 +373,7 @@ int main(void)
 		cmocka_unit_test(a_deliver_policy_has_its_own_array_and_no_other),
 		cmocka_unit_test(content_above_the_limit_is_not_looked_at),
 		cmocka_unit_test(the_largest_number_of_entries_is_taken),
+		cmocka_unit_test(out_of_memory_leaves_nothing_behind),
 	};
 	return cmocka_run_group_tests(tests, open_vectors, close_vectors);
 }

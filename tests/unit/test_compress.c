@@ -10,6 +10,7 @@
 
 #include "proto/compress.h"
 #include "relay/base/crypto.h"
+#include "tests/lib/fault.h"
 
 #define LEVEL        3
 #define SAMPLE_COUNT 400
@@ -274,6 +275,48 @@ static void training_needs_samples(void **state)
 	assert_int_equal(fixture->out.size, 0);
 }
 
+static bool use_everything(const struct fixture *fixture, struct err *err)
+{
+	struct compressor *compressor = NULL;
+	struct decompressor *decompressor = NULL;
+	struct dictionary *dictionary = NULL;
+	struct buffer compressed = BUFFER_EMPTY;
+	struct buffer raw = BUFFER_EMPTY;
+	bool ok = compressor_new(&compressor, LEVEL, err) && decompressor_new(&decompressor, err) &&
+	          dictionary_new(&dictionary, dictionary_bytes(fixture->dictionary), LEVEL, err) &&
+	          compressor_run(compressor, buffer_bytes(&fixture->raw), dictionary, &compressed,
+	                         err) &&
+	          decompressor_run(decompressor, buffer_bytes(&compressed), dictionary, 4096, &raw,
+	                           err);
+	compressor_free(compressor);
+	decompressor_free(decompressor);
+	dictionary_free(dictionary);
+	buffer_fini(&compressed);
+	buffer_fini(&raw);
+	return ok;
+}
+
+static void out_of_memory_is_told_from_bad_input(void **state)
+{
+	struct fixture *fixture = *state;
+	struct bytes samples[] = { BYTES_LITERAL("one"), BYTES_LITERAL("two") };
+	size_t n = 0;
+	for (bool ok = false; !ok; n++) {
+		fault_at(n + 1);
+		ok = use_everything(fixture, &fixture->err);
+		assert_int_equal(fault_off() == 0, ok);
+		assert_true(ok || fixture->err.code == ZR_NO_MEMORY);
+	}
+	assert_true(n > 5);
+	for (n = 1; n <= 3; n++) {
+		fault_at(n);
+		assert_false(dictionary_train(samples, 2, 4096, &fixture->out, &fixture->err));
+		assert_int_equal(fault_off(), 1);
+		assert_int_equal(fixture->err.code, ZR_NO_MEMORY);
+		buffer_fini(&fixture->out);
+	}
+}
+
 static void a_batch_gives_back_its_blocks_in_order(void **state)
 {
 	struct buffer raw = BUFFER_EMPTY;
@@ -331,6 +374,7 @@ int main(void)
 		TEST(frames_without_checksum_or_size_are_refused),
 		TEST(what_is_no_dictionary_is_refused),
 		TEST(training_needs_samples),
+		TEST(out_of_memory_is_told_from_bad_input),
 		cmocka_unit_test(a_batch_gives_back_its_blocks_in_order),
 		cmocka_unit_test(a_malformed_batch_is_noticed_where_it_begins),
 	};

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "proto/merkle.h"
+#include "tests/lib/fault.h"
 #include "tests/lib/vectors.h"
 
 #define CLASSIC_COUNT 8
@@ -206,7 +207,25 @@ static void a_tree_that_no_memory_could_hold_is_an_error(void **state)
 	assert_int_equal(err.code, ZR_NO_MEMORY);
 	assert_false(merkle_tree_new(&tree, HASH_SHA256, NULL, SIZE_MAX / HASH_SIZE, &err));
 	assert_int_equal(err.code, ZR_NO_MEMORY);
+	struct hash leaf = { { 1 } };
+	fault_at(1);
+	assert_false(merkle_tree_new(&tree, HASH_SHA256, &leaf, 1, &err));
+	assert_int_equal(fault_off(), 1);
+	assert_int_equal(err.code, ZR_NO_MEMORY);
 	assert_null(tree);
+}
+
+static void a_root_and_a_path_need_no_memory(void **state)
+{
+	struct hash leaves[64];
+	struct merkle_path path;
+	struct hash root;
+	fill_leaves(leaves, 64);
+	fault_at(1);
+	root = merkle_root(HASH_SHA256, leaves, 64);
+	merkle_path(HASH_SHA256, leaves, 64, 5, &path);
+	assert_true(merkle_path_root(HASH_SHA256, &leaves[5], &path, &root));
+	assert_int_equal(fault_off(), 0);
 }
 
 int main(void)
@@ -219,6 +238,7 @@ int main(void)
 		cmocka_unit_test(another_leaf_place_or_node_leads_to_another_root),
 		cmocka_unit_test(a_tree_may_be_as_large_as_a_path_of_63_nodes_reaches),
 		cmocka_unit_test(a_tree_that_no_memory_could_hold_is_an_error),
+		cmocka_unit_test(a_root_and_a_path_need_no_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

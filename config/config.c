@@ -141,6 +141,29 @@ bool config_load(const char *path, enum config_program program, struct config **
 	return true;
 }
 
+struct config *config_load_brief(const char *path, enum config_program program)
+{
+	struct config *config = calloc(1, sizeof(*config));
+	struct config_errors errors = CONFIG_NO_ERRORS;
+	struct err err;
+	if (config == NULL)
+		return NULL;
+	config->program = program;
+	struct load load = { .config = config, .errors = &errors, .torn = true };
+	if (sources_new(config, &err)) {
+		load.torn = false;
+		load.sources = config->sources;
+		reader_read_zone(&load, path);
+		publish(&load);
+	}
+	config_errors_fini(&errors);
+	if (load.torn || config->sources->arena.failed) {
+		config_free(config);
+		return NULL;
+	}
+	return config;
+}
+
 void config_free(struct config *config)
 {
 	if (config == NULL)

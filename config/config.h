@@ -244,7 +244,9 @@ struct devchain_config {
 	struct config_address listen;
 	const char *dir;
 	uint64_t size_bytes;
-	const char *key; /* Signs its block headers. */
+	const char *key;  /* Signs its block headers. NULL: the one in dir. */
+	enum suite suite; /* Of a key that is made. */
+	const char *chain;
 	const char *token_file;
 	uint64_t block_interval_ms;
 	uint64_t finality_blocks;
@@ -287,6 +289,9 @@ void config_errors_text(const struct config_errors *errors, struct buffer *out);
 /* Reads path and the folder of chains it names. False: errors says what is wrong, completely. */
 bool config_load(const char *path, enum config_program program, struct config **out_config,
                  struct config_errors *errors) MUST_CHECK;
+/* Only what stands in the file at path, unchecked and without the folder of chains: to find a socket
+ * or a folder quickly. Chains have no class. NULL: it cannot be read to its end. */
+struct config *config_load_brief(const char *path, enum config_program program);
 void config_free(struct config *config); /* NULL is allowed. */
 
 /* NULL: no such chain or class. */

@@ -146,6 +146,23 @@ bool command_parse(const char *const *words, size_t word_count, struct command_l
 	return true;
 }
 
+bool command_check_needs(const struct command_line *line, struct err *err)
+{
+	const struct command_row *row = line->row;
+	if (line->options[OPTION_HELP] != NULL)
+		return true;
+	for (unsigned option = 0; option < OPTION_COUNT; option++) {
+		const struct command_option_row *needed = command_option_row(option);
+		if ((row->needs & (UINT64_C(1) << option)) != 0 && line->options[option] == NULL)
+			return err_set(err, ZR_INVALID, "\"%s\" needs %s %s: %s", row->words,
+			               needed->name, needed->value, needed->text);
+	}
+	if ((row->flags & COMMAND_CHANGES) != 0 && line->options[OPTION_REASON] == NULL)
+		return err_set(err, ZR_INVALID,
+		               "\"%s\" changes something: say why with --reason TEXT", row->words);
+	return true;
+}
+
 size_t command_words(const struct command_line *line,
                      const char *out_words[static COMMAND_WORDS_MAX])
 {

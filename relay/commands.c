@@ -46,6 +46,8 @@ static const struct command_option_row option_rows[OPTION_COUNT] = {
 	[OPTION_PACE] = { "--pace", "SIZE", "At most so many bytes per second." },
 	[OPTION_POLICY] = { "--policy", "all|tail",
 	                    "Whose signatures are verified; all if it is not given." },
+	[OPTION_PROGRAM] = { "--program", "gateway|edge|devchain",
+	                     "Whose configuration it is; the gateway's if it is not given." },
 	[OPTION_REASON] = { "--reason", "TEXT", "Why, for the audit table." },
 	[OPTION_SIZE] = { "--size", "SIZE", "Size of the store; the zone file's if not given." },
 	[OPTION_SOCKET] = { "--socket", "PATH", "The daemon's control socket." },
@@ -70,6 +72,7 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                          .text = "Everything about one chain." },
 	[COMMAND_CHAINS_ADD] = { "chains add", "NAME", CHANGES | DRY_RUN | OFFLINE, 1, 1,
 	                         O(FORMAT) | O(TRUST) | O(AGENTS) | O(CLASS) | O(POLICY) | O(EPOCH),
+	                         .needs = O(FORMAT) | O(TRUST) | O(AGENTS),
 	                         .text = "Enrol a chain: into the folder of chains, then reload.",
 	                         .more = "Writes NAME.yaml and a copy of the pinned block into "
 	                                 "chains-folder, checks the whole configuration with them, "
@@ -80,7 +83,7 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                                 "next "
 	                                 "start." },
 	[COMMAND_CHAINS_RENEW] = { "chains renew", "NAME", CHANGES | DRY_RUN | COMMAND_SENDS, 1, 1,
-	                           O(TRUST),
+	                           O(TRUST), .needs = O(TRUST),
 	                           .text = "Admit a new epoch (a new genesis) under an old name.",
 	                           .more = "The old epoch is retired: it takes no more blocks, and "
 	                                   "what is "
@@ -146,7 +149,7 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	[COMMAND_EVIDENCE_LIST] = { "evidence list", "", .options = PAGE | O(CHAIN),
 	                            .text = "Chains that signed two blocks at one height." },
 	[COMMAND_EVIDENCE_EXPORT] = { "evidence export", "NUMBER", COMMAND_GIVES, 1, 1, O(OUT),
-	                              .text = "Write one bundle to a file." },
+	                              .needs = O(OUT), .text = "Write one bundle to a file." },
 	[COMMAND_EVIDENCE_VERIFY] = { "evidence verify", "FILE", OFFLINE, 1, 1, O(TRUST),
 	                              .text = "Does a bundle prove that a chain forked?",
 	                              .more = "With --trust the bundle's trust set must be the one "
@@ -155,13 +158,14 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                                      "believed, and "
 	                                      "the output says so." },
 	[COMMAND_PROOF_GET] = { "proof get", "NAME HEIGHT", COMMAND_GIVES, 2, 2, O(OUT),
+	                        .needs = O(OUT),
 	                        .text = "Write the proof that a block is anchored to a file." },
 	[COMMAND_PROOF_VERIFY] = { "proof verify", "FILE", OFFLINE, 1, 1, O(TRUSTED) | O(BLOCK),
 	                           .text = "Check a proof against nothing but the main chain's "
 	                                   "keys.",
 	                           .more = "One line for each check that was made." },
 	[COMMAND_BLOCKS_VERIFY] = { "blocks verify", "PATH...", OFFLINE, 1, COMMAND_ARGUMENTS_MAX,
-	                            O(FORMAT) | O(TRUST) | O(POLICY),
+	                            O(FORMAT) | O(TRUST) | O(POLICY), .needs = O(FORMAT) | O(TRUST),
 	                            .text = "Verify block files or folders in height order from a "
 	                                    "pinned "
 	                                    "block.",
@@ -184,20 +188,22 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                           .more = "The daemon may run; only with it stopped are all rows "
 	                                   "judged as of one moment." },
 	[COMMAND_SPOOL_EXPORT] = { "spool export", "NAME RANGES [DIR]", OFFLINE, 2, 3, O(OUT),
+	                           .needs = O(OUT),
 	                           .text = "Write blocks of a chain from the spool into a folder.",
 	                           .more = "One file for each block, NAME_HEIGHT.block, in the "
 	                                   "folder of "
 	                                   "--out." },
 	[COMMAND_SPOOL_SALVAGE] = { "spool salvage", "[DIR]", OFFLINE, 0, 1, O(OUT),
+	                            .needs = O(OUT),
 	                            .text = "Read whole batches out of a damaged spool, without "
 	                                    "its tree.",
 	                            .more = "Writes a record stream for \"spool restore\"." },
 	[COMMAND_SPOOL_BACKUP] = { "spool backup", "[DIR]", OFFLINE, 0, 1,
-	                           O(OUT) | O(CHAIN) | O(PACE),
+	                           O(OUT) | O(CHAIN) | O(PACE), .needs = O(OUT),
 	                           .text = "Copy a spool into a portable file, beside a running "
 	                                   "daemon." },
 	[COMMAND_SPOOL_RESTORE] = { "spool restore", "[DIR]", OFFLINE, 0, 1,
-	                            O(IN) | O(SIZE) | O(NO_ALLOCATE),
+	                            O(IN) | O(SIZE) | O(NO_ALLOCATE), .needs = O(IN),
 	                            .text = "Make a new spool from a backup or from what was "
 	                                    "salvaged.",
 	                            .more = "The daemon then sends nothing until \"adopt\" has "
@@ -207,11 +213,11 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                    .text = "Certificates and revocation lists of the zone file, and when "
 	                            "they expire.",
 	                    .more = "Exits with 3 where one expires soon or has expired." },
-	[COMMAND_CONFIG_CHECK] = { "config check", "[FILE]", OFFLINE, 0, 1,
+	[COMMAND_CONFIG_CHECK] = { "config check", "[FILE]", OFFLINE, 0, 1, O(PROGRAM),
 	                           .text = "Check the zone file and everything that it names.",
 	                           .more = "All mistakes at once, as FILE:LINE:COLUMN and a "
 	                                   "sentence." },
-	[COMMAND_CONFIG_SHOW] = { "config show", "[FILE]", OFFLINE, 0, 1, O(EFFECTIVE),
+	[COMMAND_CONFIG_SHOW] = { "config show", "[FILE]", OFFLINE, 0, 1, O(EFFECTIVE) | O(PROGRAM),
 	                          .text = "Print the zone file as it was understood." },
 	[COMMAND_CONFIG_RELOAD] = { "config reload", "", CHANGES | DRY_RUN,
 	                            .text = "Read the zone file, certificates and revocation lists "
@@ -229,7 +235,7 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	[COMMAND_DICTIONARY_LIST] = { "dictionary list", "",
 	                              .text = "The dictionaries that are installed." },
 	[COMMAND_DICTIONARY_TRAIN] = { "dictionary train", "PATH...", OFFLINE, 1,
-	                               COMMAND_ARGUMENTS_MAX, O(OUT) | O(SIZE),
+	                               COMMAND_ARGUMENTS_MAX, O(OUT) | O(SIZE), .needs = O(OUT),
 	                               .text = "Make a dictionary from block files or folders." },
 	[COMMAND_WATCH] = { "watch", "[EVENT...]", OFFLINE, 0, COMMAND_ARGUMENTS_MAX, O(EVENTS),
 	                    .text = "Print events as they happen, until interrupted." },

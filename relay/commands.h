@@ -99,6 +99,7 @@ enum command_option {
 	OPTION_OUT,
 	OPTION_PACE,
 	OPTION_POLICY,
+	OPTION_PROGRAM,
 	OPTION_REASON,
 	OPTION_SIZE,
 	OPTION_SOCKET,
@@ -131,6 +132,7 @@ struct command_row {
 	unsigned flags;
 	unsigned argument_min, argument_max;
 	uint64_t options; /* 1 << enum command_option. Those that all have are not in it. */
+	uint64_t needs;   /* Those of them that must be given. */
 	const char *text; /* One sentence. */
 	const char *more; /* For the manual page; may be NULL. */
 };
@@ -158,6 +160,11 @@ struct command_line {
  * Errors: ZR_INVALID  a sentence with what to do: "chains lst: no such command; did you mean ...". */
 bool command_parse(const char *const *words, size_t word_count, struct command_line *out_line,
                    struct err *err) MUST_CHECK;
+
+/* Is everything given that the command needs? For the command line: --reason and local options are
+ * no words that the daemon sees.
+ * Errors: ZR_INVALID  a sentence. */
+bool command_check_needs(const struct command_line *line, struct err *err) MUST_CHECK;
 
 /* The words to send to the daemon: the command's, its arguments and its options that are not local.
  * At most COMMAND_WORDS_MAX; borrows from line. Returns how many. */

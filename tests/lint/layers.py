@@ -19,7 +19,8 @@ LAYERS = {
     "adapters": ["relay/base", "proto", "config", "spool", "relay/net"],
     "relay/edge": ["relay/base", "proto", "config", "spool", "relay/net", "adapters"],
     "relay": ["relay/base", "proto", "config", "spool", "relay/net", "adapters"],
-    "tests": ["relay/base", "proto", "config", "spool", "relay/net", "adapters", "relay", "relay/edge"],
+    "relay/cli": ["relay/base", "proto", "config", "spool", "relay/net", "adapters", "relay"],
+    "tests": ["relay/base", "proto", "config", "spool", "relay/net", "adapters", "relay", "relay/edge", "relay/cli"],
 }
 
 # header pattern: files that may include it.

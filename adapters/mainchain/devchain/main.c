@@ -67,6 +67,10 @@ static void use_config(struct devchain_options *options, const struct config *co
 		options->dir = from->dir;
 	if (!devchain_options_given(options, "--key"))
 		options->key = from->key;
+	if (!devchain_options_given(options, "--suite"))
+		options->suite = from->suite;
+	if (!devchain_options_given(options, "--chain"))
+		options->chain = from->chain;
 	if (!devchain_options_given(options, "--listen"))
 		options->listen = from->listen.text;
 	if (!devchain_options_given(options, "--size"))

@@ -46,52 +46,23 @@ struct rule_table {
 	size_t count;
 };
 
-#define RULE_BYTES(name, min, max)                   \
-	{                                            \
-		name, min, max, 0, false, TEXT_EXACT \
+#define RULE(name, min, max, count_max, optional, text)   \
+	{                                                 \
+		name, min, max, count_max, optional, text \
 	}
-#define RULE_BYTES_OR_NONE(name, min, max)          \
-	{                                           \
-		name, min, max, 0, true, TEXT_EXACT \
-	}
-#define RULE_HASH(name)         RULE_BYTES(name, HASH_SIZE, HASH_SIZE)
-#define RULE_HASH_OR_NONE(name) RULE_BYTES_OR_NONE(name, HASH_SIZE, HASH_SIZE)
-#define RULE_MANY_BYTES(name, min, max, n)           \
-	{                                            \
-		name, min, max, n, false, TEXT_EXACT \
-	}
-#define RULE_NUMBER(name, min, max)                  \
-	{                                            \
-		name, min, max, 0, false, TEXT_EXACT \
-	}
-#define RULE_BOOL(name)                          \
-	{                                        \
-		name, 0, 1, 0, false, TEXT_EXACT \
-	}
-#define RULE_ENUM(name)                          \
-	{                                        \
-		name, 0, 0, 0, false, TEXT_EXACT \
-	}
-#define RULE_TEXT(name, min, max, kind)        \
-	{                                      \
-		name, min, max, 0, false, kind \
-	}
-#define RULE_MANY_TEXTS(name, min, max, n)           \
-	{                                            \
-		name, min, max, n, false, TEXT_EXACT \
-	}
-#define RULE_MESSAGE(name)                       \
-	{                                        \
-		name, 0, 0, 0, false, TEXT_EXACT \
-	}
-#define RULE_MESSAGE_OR_NONE(name)              \
-	{                                       \
-		name, 0, 0, 0, true, TEXT_EXACT \
-	}
-#define RULE_MANY_MESSAGES(name, n)              \
-	{                                        \
-		name, 0, 0, n, false, TEXT_EXACT \
-	}
+#define RULE_BYTES(name, min, max)         RULE(name, min, max, 0, false, TEXT_EXACT)
+#define RULE_BYTES_OR_NONE(name, min, max) RULE(name, min, max, 0, true, TEXT_EXACT)
+#define RULE_HASH(name)                    RULE_BYTES(name, HASH_SIZE, HASH_SIZE)
+#define RULE_HASH_OR_NONE(name)            RULE_BYTES_OR_NONE(name, HASH_SIZE, HASH_SIZE)
+#define RULE_MANY_BYTES(name, min, max, n) RULE(name, min, max, n, false, TEXT_EXACT)
+#define RULE_NUMBER(name, min, max)        RULE(name, min, max, 0, false, TEXT_EXACT)
+#define RULE_BOOL(name)                    RULE(name, 0, 1, 0, false, TEXT_EXACT)
+#define RULE_ENUM(name)                    RULE(name, 0, 0, 0, false, TEXT_EXACT)
+#define RULE_TEXT(name, min, max, kind)    RULE(name, min, max, 0, false, kind)
+#define RULE_MANY_TEXTS(name, min, max, n) RULE(name, min, max, n, false, TEXT_EXACT)
+#define RULE_MESSAGE(name)                 RULE(name, 0, 0, 0, false, TEXT_EXACT)
+#define RULE_MESSAGE_OR_NONE(name)         RULE(name, 0, 0, 0, true, TEXT_EXACT)
+#define RULE_MANY_MESSAGES(name, n)        RULE(name, 0, 0, n, false, TEXT_EXACT)
 
 /* Does every message of the table, and every message inside one, have one row per field? If not,
  * *out_missing names the first that does not. For unit tests. */

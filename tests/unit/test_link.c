@@ -793,6 +793,23 @@ static void malformed_receipts_are_refused(void **state)
 	assert_int_equal(err.code, ZR_INVALID);
 	assert_false(link_custody_decode(BYTES_LITERAL("\x0f"), &custody, &err));
 	assert_false(link_anchored_decode(BYTES_LITERAL("\x0f"), &anchored, &err));
+
+	/* Their fields are right, and do not fit one another. */
+	struct vectors *receipts = vectors_open("receipts.txt");
+	struct buffer changed = BUFFER_EMPTY;
+	buffer_put(&changed, vector(receipts, "custody-receipt"));
+	assert_memory_equal(changed.data + 9, "\x20\3", 2); /* count = 3 */
+	changed.data[10] = 9;
+	assert_false(link_custody_decode(buffer_bytes(&changed), &custody, &err));
+	assert_non_null(strstr(err.message, "a path of 2 nodes, must be 4"));
+	buffer_clear(&changed);
+	buffer_put(&changed, vector(receipts, "anchored"));
+	assert_memory_equal(changed.data + changed.size - 36, "\x40\2", 2); /* count = 2 */
+	changed.data[changed.size - 35] = 1;
+	assert_false(link_anchored_decode(buffer_bytes(&changed), &anchored, &err));
+	assert_non_null(strstr(err.message, "anchored: entry 0: a path of 1 nodes, must be 0"));
+	buffer_fini(&changed);
+	vectors_close(receipts);
 	link_custody_free(NULL);
 	link_anchored_free(NULL);
 	link_frame_free(NULL);

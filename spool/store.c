@@ -236,8 +236,11 @@ static bool set_limit(struct store *store, uint64_t size_bytes, struct err *err)
 
 	MDB_envinfo info;
 	mdb_env_info(store->env, &info);
+	if (store->limit_bytes > PTRDIFF_MAX)
+		return err_set(err, ZR_INVALID, "%llu bytes are too many for this machine",
+		               (unsigned long long)store->limit_bytes);
 	if (store->limit_bytes > info.me_mapsize) {
-		int rc = mdb_env_set_mapsize(store->env, store->limit_bytes);
+		int rc = mdb_env_set_mapsize(store->env, (size_t)store->limit_bytes);
 		if (rc != 0)
 			return store_failed(store, err, rc, "grow the map");
 	}

@@ -91,7 +91,7 @@ static bool write_tables(const char *path, const struct store_format *format,
 	if (rc == 0)
 		rc = mdb_env_set_maxdbs(env, STORE_TABLES_MAX + 1);
 	if (rc == 0)
-		rc = mdb_env_set_mapsize(env, identity->size_bytes);
+		rc = mdb_env_set_mapsize(env, (size_t)identity->size_bytes);
 	if (rc == 0)
 		rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
 	if (rc == 0)
@@ -163,7 +163,7 @@ fail:
 
 static bool options_fit(const struct store_create_options *options, struct err *err)
 {
-	if (options->size_bytes < STORE_SIZE_MIN_BYTES || options->size_bytes > INT64_MAX ||
+	if (options->size_bytes < STORE_SIZE_MIN_BYTES || options->size_bytes > PTRDIFF_MAX ||
 	    options->size_bytes > SIZE_MAX)
 		return err_set(err, ZR_INVALID, "a store of that size is not possible here");
 	if (mkdir(options->dir, 0700) != 0 && errno != EEXIST)

@@ -144,7 +144,8 @@ static void agent_turn(struct agent *agent)
 	if (watchdog_ms > 0)
 		wake_ms = sooner(wake_ms, now_ms + watchdog_ms);
 	int64_t wait_ms = wake_ms > now_ms ? wake_ms - now_ms : 0;
-	struct timeval wait = { .tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000 };
+	struct timeval wait = { .tv_sec = (time_t)(wait_ms / 1000),
+		                .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000) };
 	event_add(agent->turn_event, &wait);
 }
 

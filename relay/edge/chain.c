@@ -51,7 +51,7 @@ bool edge_chain_open(struct edge_chain *chain, struct agent *agent,
 	struct source_context context = {
 		.config = config,
 		.state_dir = agent->config->edge.state_dir,
-		.block_max_bytes = agent->config->edge.block_bytes,
+		.block_max_bytes = (size_t)agent->config->edge.block_bytes,
 		.store = chain->store,
 		.base = agent->base,
 		.clock = &agent->clock.clock,

@@ -19,7 +19,7 @@ struct source;
 struct source_context {
 	const struct edge_chain_config *config;
 	const char *state_dir;
-	uint64_t block_max_bytes;
+	size_t block_max_bytes;
 	struct agent_store *store; /* That the chain is in. */
 	struct event_base *base;
 	const struct clock *clock;

@@ -61,6 +61,7 @@ struct spool_chain {
 	uint64_t quarantined_blocks; /* In quarantine now. */
 	uint64_t tombstoned_blocks;  /* Rejected, or dropped from quarantine. */
 	uint64_t anchored_blocks;
+	uint64_t forgotten_blocks;           /* Of anchored_blocks: below known_from. */
 	uint64_t lost_heights;               /* Declared lost; never received by this store. */
 	uint64_t held_batches, held_bytes;   /* Payloads, as they arrived. For quotas. */
 	uint32_t quarantine_count;           /* Items kept whole, */

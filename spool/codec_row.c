@@ -81,25 +81,16 @@ void spool_chain_encode(const struct spool_chain *chain, struct buffer *out)
 	buffer_put_u8(out, chain->sink);
 	buffer_put_u8(out, chain->class);
 	buffer_put_u64(out, (uint64_t)chain->added_ms);
-	const uint64_t numbers[] = { chain->first_height,
-		                     chain->next_height,
-		                     chain->pending_from,
-		                     chain->anchored_next,
-		                     chain->anchored_floor,
-		                     chain->held_from,
-		                     chain->known_from,
-		                     chain->trust_from,
-		                     chain->received_blocks,
-		                     chain->duplicate_blocks,
-		                     chain->quarantined_blocks,
-		                     chain->tombstoned_blocks,
-		                     chain->anchored_blocks,
-		                     chain->lost_heights,
-		                     chain->held_batches,
-		                     chain->held_bytes,
-		                     chain->quarantine_count,
-		                     chain->quarantine_bytes,
-		                     chain->quarantine_dropped_blocks };
+	const uint64_t numbers[] = { chain->first_height,       chain->next_height,
+		                     chain->pending_from,       chain->anchored_next,
+		                     chain->anchored_floor,     chain->held_from,
+		                     chain->known_from,         chain->trust_from,
+		                     chain->received_blocks,    chain->duplicate_blocks,
+		                     chain->quarantined_blocks, chain->tombstoned_blocks,
+		                     chain->anchored_blocks,    chain->forgotten_blocks,
+		                     chain->lost_heights,       chain->held_batches,
+		                     chain->held_bytes,         chain->quarantine_count,
+		                     chain->quarantine_bytes,   chain->quarantine_dropped_blocks };
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		buffer_put_u64(out, numbers[i]);
 	buffer_put_hash(out, &chain->tip);
@@ -110,25 +101,18 @@ void spool_chain_encode(const struct spool_chain *chain, struct buffer *out)
 static void read_chain_numbers(struct reader *reader, struct spool_chain *chain)
 {
 	uint64_t quarantine_count;
-	uint64_t *const numbers[] = { &chain->first_height,
-		                      &chain->next_height,
-		                      &chain->pending_from,
-		                      &chain->anchored_next,
-		                      &chain->anchored_floor,
-		                      &chain->held_from,
-		                      &chain->known_from,
-		                      &chain->trust_from,
-		                      &chain->received_blocks,
-		                      &chain->duplicate_blocks,
-		                      &chain->quarantined_blocks,
-		                      &chain->tombstoned_blocks,
-		                      &chain->anchored_blocks,
-		                      &chain->lost_heights,
-		                      &chain->held_batches,
-		                      &chain->held_bytes,
-		                      &quarantine_count,
-		                      &chain->quarantine_bytes,
-		                      &chain->quarantine_dropped_blocks };
+	uint64_t *const numbers[] = {
+		&chain->first_height,       &chain->next_height,
+		&chain->pending_from,       &chain->anchored_next,
+		&chain->anchored_floor,     &chain->held_from,
+		&chain->known_from,         &chain->trust_from,
+		&chain->received_blocks,    &chain->duplicate_blocks,
+		&chain->quarantined_blocks, &chain->tombstoned_blocks,
+		&chain->anchored_blocks,    &chain->forgotten_blocks,
+		&chain->lost_heights,       &chain->held_batches,
+		&chain->held_bytes,         &quarantine_count,
+		&chain->quarantine_bytes,   &chain->quarantine_dropped_blocks
+	};
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		*numbers[i] = reader_u64(reader);
 	if (quarantine_count > UINT32_MAX)

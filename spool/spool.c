@@ -10,8 +10,9 @@
 #include "spool/spool_private.h"
 
 #define RESERVE_MIN_BYTES        (256u << 10)
-#define RECOUNT_EVERY            256  /* Transactions. */
-#define PAGE_BYTES               4096 /* For estimates only. */
+#define RECOUNT_EVERY            256         /* Transactions. */
+#define PAGE_BYTES               4096        /* For estimates only. */
+#define FULL_MARGIN_BYTES        (64u << 10) /* Less than this is full: a batch may be as large. */
 #define QUARANTINE_COUNT_DEFAULT 64
 #define QUARANTINE_BYTES_DEFAULT (256u << 20)
 
@@ -249,6 +250,14 @@ bool spool_take_room(struct spool_txn *txn, uint64_t bytes, struct err *err)
 	assert(txn->work == SPOOL_INTAKE);
 	txn->intake_done = true;
 	return take_room(txn, txn->spool->mark_bytes, bytes, err);
+}
+
+bool spool_intake_is_full(struct spool_txn *txn)
+{
+	uint64_t used;
+	struct err ignored;
+	return used_bytes(txn, txn->spool->mark_bytes, FULL_MARGIN_BYTES, &used, &ignored) &&
+	       used + FULL_MARGIN_BYTES > txn->spool->mark_bytes;
 }
 
 bool spool_anchor_room(struct spool_txn *txn, uint64_t bytes, struct err *err)

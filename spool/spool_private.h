@@ -39,6 +39,8 @@ bool spool_delete(struct spool_txn *txn, enum spool_table table, const struct sp
 
 /* What intake may still take before the mark. Errors: ZR_FULL, ZR_IO. */
 bool spool_take_room(struct spool_txn *txn, uint64_t bytes, struct err *err) MUST_CHECK;
+/* Is intake at its mark now? False where that cannot be found out. */
+bool spool_intake_is_full(struct spool_txn *txn);
 /* For a new anchor: half of the reserve is left to receipts and deletes. */
 bool spool_anchor_room(struct spool_txn *txn, uint64_t bytes, struct err *err) MUST_CHECK;
 

@@ -26,19 +26,24 @@ bool spool_prune_slice(struct spool_txn *txn, const struct spool_prune_options *
 
 /* ---- the paced recount (P5) ---- */
 
-/* Where it stands; keep it between calls, begin with SPOOL_SCRUB_BEGIN. Fields are the spool's own. */
+/* Where it stands; keep it between calls, begin with SPOOL_SCRUB_BEGIN. */
 struct spool_scrub {
-	uint64_t round;       /* Complete walks so far. */
-	uint64_t chain_count; /* In this round. */
-	uint64_t batch_count;
-	uint64_t byte_count;
+	uint64_t round;                                /* Complete walks so far. */
+	uint64_t chain_count, batch_count, byte_count; /* Looked at in this round. */
+	/* After ZR_CORRUPT: where, if it was in a chain; and if only a payload is bad, which batch to
+	 * ask the edge for again (spool_batch_repair()). */
+	bool bad_payload;
+	struct chain_key bad_chain;
+	uint64_t bad_from, bad_to;
+	/* The spool's own: the chain it is in, as it was when its walk began. */
 	bool in_chain;
 	struct chain_key chain;
-	uint64_t height;                         /* Next to look at. */
-	uint64_t next_height, anchored_next;     /* Of the chain, when its walk began. */
-	uint64_t anchored_blocks, stored_blocks; /* Counted, and as the chain said then. */
-	uint64_t anchored_said, stored_said;
+	uint64_t height; /* Next to look at. */
+	uint64_t next_height, anchored_next;
+	uint64_t stored_said, anchored_said; /* What the chain's counters say; */
+	uint64_t stored, anchored;           /* and what was counted. */
 	struct hash tip, tip_said;
+	bool tip_known; /* tip is the block right below height. */
 };
 #define SPOOL_SCRUB_BEGIN ((struct spool_scrub){ .round = 0 })
 
@@ -48,8 +53,8 @@ struct spool_scrub_limits {
 };
 
 /* Looks at the next rows, in a short read transaction: checksums, links, contiguity, and per chain
- * the counters against what is there. Restarts by itself after the last chain.
- * Errors: ZR_CORRUPT  the first difference, with table, chain and height. */
+ * the counters against what is there. Begins again by itself after the last chain.
+ * Errors: ZR_CORRUPT  a difference, with table, chain and height. The next call goes on behind it. */
 bool spool_scrub_slice(struct spool *spool, struct spool_scrub *scrub,
                        const struct spool_scrub_limits *limits, struct err *err) MUST_CHECK;
 

@@ -39,8 +39,8 @@ void delivery_say(struct delivery *delivery, const char *format, ...)
 
 void delivery_wake(struct delivery *delivery)
 {
-	static const struct timeval at_once = { 0, 0 };
-	(void)evtimer_add(delivery->turn_timer, &at_once);
+	/* Not by a timer of no time: adding it anew takes an active one off the queue again. */
+	event_active(delivery->turn_timer, EV_READ, 0);
 }
 
 /* ---- notices ------------------------------------------------------------------------------- */
@@ -277,8 +277,7 @@ static void delivery_turn(evutil_socket_t fd, short what, void *arg)
 	tell_status(delivery, now_ms);
 	int64_t wait_ms = wake_ms > now_ms ? wake_ms - now_ms : 0;
 	struct timeval wait = { .tv_sec = wait_ms / 1000, .tv_usec = (wait_ms % 1000) * 1000 };
-	if (!evtimer_pending(delivery->turn_timer, NULL))
-		(void)evtimer_add(delivery->turn_timer, &wait);
+	(void)evtimer_add(delivery->turn_timer, &wait);
 }
 
 static void on_mailbox(evutil_socket_t fd, short what, void *arg)

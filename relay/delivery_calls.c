@@ -352,6 +352,38 @@ static void on_lane_answer(struct delivery *delivery, const struct delivery_call
 	}
 }
 
+static const char *call_name(enum mainchain_call call)
+{
+	static const char *const names[] = {
+		[MAINCHAIN_PUT] = "put",       [MAINCHAIN_SUBMIT] = "submit",
+		[MAINCHAIN_LOOKUP] = "lookup", [MAINCHAIN_HEAD] = "head",
+		[MAINCHAIN_FENCE] = "fence",
+	};
+	return names[call];
+}
+
+/* Failures in a row are told at the first, second, fourth, eighth ...: a month of them is no flood. */
+static void note_outcome(struct delivery *delivery, const struct delivery_call *call,
+                         const struct mainchain_answer *answer)
+{
+	bool positive = answer->outcome == MAINCHAIN_OK || answer->outcome == MAINCHAIN_INCLUDED ||
+	                answer->outcome == MAINCHAIN_FINAL;
+	if (!positive && answer->detail != NULL)
+		delivery_say(delivery, "%s", answer->detail);
+	if (answer->outcome != MAINCHAIN_UNKNOWN && answer->outcome != MAINCHAIN_UNSENT) {
+		if (delivery->failure_count > 0)
+			log_info("main-chain-back", "failures=%" PRIu64, delivery->failure_count);
+		delivery->failure_count = 0;
+		return;
+	}
+	delivery->failure_count++;
+	if ((delivery->failure_count & (delivery->failure_count - 1)) == 0)
+		log_warn("main-chain-unanswered",
+		         "call=%s seq=%" PRIu64 " failures=%" PRIu64 " detail=\"%s\"",
+		         call_name(answer->call), call->seq, delivery->failure_count,
+		         delivery->reason);
+}
+
 void delivery_on_answer(const struct mainchain_answer *answer, void *arg)
 {
 	struct delivery *delivery = arg;
@@ -359,9 +391,7 @@ void delivery_on_answer(const struct mainchain_answer *answer, void *arg)
 	assert(found != NULL);
 	struct delivery_call call = *found;
 	found->token = 0;
-	if (answer->outcome != MAINCHAIN_OK && answer->outcome != MAINCHAIN_INCLUDED &&
-	    answer->outcome != MAINCHAIN_FINAL && answer->detail != NULL)
-		delivery_say(delivery, "%s", answer->detail);
+	note_outcome(delivery, &call, answer);
 	if (call.request != NULL)
 		delivery_command_answer(delivery, call.request, answer);
 	else if (call.step == LANE_UPLOAD)

@@ -88,6 +88,7 @@ struct delivery {
 	int64_t status_at_ms;
 	char reason[DELIVERY_REASON_SIZE]; /* The main chain's last word, or why nothing moves. */
 	uint64_t submission_count, retry_count, reject_count;
+	uint64_t failure_count; /* Calls without an answer, in a row. */
 	int64_t progress_ms, idle_proven_ms;
 	struct delivery_request *command; /* One that waits for the main chain; NULL: none. */
 };

@@ -105,7 +105,7 @@ bool http_evidence_check(struct bytes bytes, struct bytes trusted_text, const st
                          const struct hash *key, struct buffer *out_checks, struct err *err)
 {
 	struct evidence evidence;
-	if (!evidence_decode(bytes, &evidence, err))
+	if (!main_evidence_decode(bytes, &evidence, err))
 		return false;
 	buffer_printf(out_checks,
 	              "evidence: of the http adapter, version 1, in its canonical form\n");

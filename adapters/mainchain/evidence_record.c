@@ -127,7 +127,7 @@ bool main_transaction_decode(struct bytes record, struct main_transaction *out_t
 
 /* ---- evidence ---- */
 
-void evidence_encode(const struct evidence *evidence, struct buffer *out)
+void main_evidence_encode(const struct evidence *evidence, struct buffer *out)
 {
 	assert(evidence->signature_count > 0 &&
 	       evidence->signature_count <= EVIDENCE_SIGNATURES_MAX);
@@ -185,7 +185,7 @@ static bool read_signatures(struct reader *reader, struct evidence *evidence, st
 	return true;
 }
 
-bool evidence_decode(struct bytes bytes, struct evidence *out_evidence, struct err *err)
+bool main_evidence_decode(struct bytes bytes, struct evidence *out_evidence, struct err *err)
 {
 	struct reader reader = reader_of(bytes);
 	if (!read_magic(&reader, EVIDENCE_MAGIC))

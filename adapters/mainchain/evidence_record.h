@@ -79,9 +79,10 @@ struct evidence {
 };
 
 /* Writes the two records, not the structs beside them. */
-void evidence_encode(const struct evidence *evidence, struct buffer *out);
+void main_evidence_encode(const struct evidence *evidence, struct buffer *out);
 /* What is in out_evidence borrows from bytes, and is undefined on failure. No signature is checked.
  * Errors: ZR_INVALID. */
-bool evidence_decode(struct bytes bytes, struct evidence *out_evidence, struct err *err) MUST_CHECK;
+bool main_evidence_decode(struct bytes bytes, struct evidence *out_evidence,
+                          struct err *err) MUST_CHECK;
 
 #endif

@@ -135,7 +135,7 @@ static bool read_evidence(struct http_answer *answer, const struct http_question
 		http_answer_tell(answer, "final, and there is no evidence");
 	} else if (!base64_decode(json_string_value(text), json_string_length(text),
 	                          &answer->evidence) ||
-	           !evidence_decode(buffer_bytes(&answer->evidence), &evidence, &err)) {
+	           !main_evidence_decode(buffer_bytes(&answer->evidence), &evidence, &err)) {
 		http_answer_tell(answer, "final, and the evidence is malformed");
 	} else if (!evidence_fits(&evidence.transaction, question, &answer->view)) {
 		http_answer_tell(answer, "final, and the evidence is of another anchor");

@@ -87,7 +87,7 @@ static void chain_evidence(const struct chain *chain, size_t index, unsigned sig
 		signature->key_id = key_id(chain->keys[i]);
 		signature->signature = signature_bytes(&chain->signatures[i]);
 	}
-	evidence_encode(&evidence, out);
+	main_evidence_encode(&evidence, out);
 }
 
 static void chain_trusted(const struct chain *chain, unsigned signers, const char *head,
@@ -305,9 +305,9 @@ static void a_signer_cannot_be_counted_twice(void **state)
 		evidence.signatures[i].key_id = key_id(chain.keys[0]);
 		evidence.signatures[i].signature = signature_bytes(&chain.signatures[0]);
 	}
-	evidence_encode(&evidence, &bytes);
+	main_evidence_encode(&evidence, &bytes);
 	struct evidence decoded;
-	assert_false(evidence_decode(buffer_bytes(&bytes), &decoded, NULL));
+	assert_false(main_evidence_decode(buffer_bytes(&bytes), &decoded, NULL));
 	buffer_fini(&bytes);
 	chain_fini(&chain);
 }

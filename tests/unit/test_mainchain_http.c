@@ -243,7 +243,7 @@ static void final_answer(struct key *key, uint64_t seq, struct buffer *out)
 		                     .signature_count = 1 };
 	evidence.signatures[0].key_id = key_id(key);
 	evidence.signatures[0].signature = signature_bytes(&signature);
-	evidence_encode(&evidence, &bytes);
+	main_evidence_encode(&evidence, &bytes);
 	buffer_put(out, bytes_of_string("{\"status\":\"final\",\"lane\":3,\"seq\":5,\"root\":\"" H2
 	                                "\",\"key\":\"" H1 "\",\"block\":8,\"height\":9,"
 	                                "\"evidence\":\""));

@@ -471,7 +471,7 @@ static bool block_evidence(const struct ledger_block *block, enum hash_alg alg, 
 	evidence.signatures[0].key_id = block->key_id;
 	evidence.signatures[0].signature = signature_bytes(&block->signature);
 	merkle_path(alg, leaves, count, index, &evidence.path);
-	evidence_encode(&evidence, out);
+	main_evidence_encode(&evidence, out);
 	free(leaves);
 	return buffer_ok(out, err);
 }

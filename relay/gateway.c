@@ -493,7 +493,7 @@ void gateway_stop(struct gateway *gateway)
 		return;
 	delivery_stop(gateway->delivery, gateway->exit_status == EXIT_OK ? DELIVERY_GRACE_MS : 0);
 	http_stop(gateway->http);
-	operators_stop(gateway->operators);
+	operators_close(gateway->operators);
 	for (size_t i = 0; i < gateway->listener_count; i++)
 		listener_free(gateway->listeners[i]);
 	if (gateway->links != NULL)
@@ -505,6 +505,7 @@ void gateway_stop(struct gateway *gateway)
 		intake_abandon(gateway->intake);
 	writer_stop(gateway->writer);
 	drain(gateway);
+	operators_stop(gateway->operators);
 	intake_free(gateway->intake);
 	links_free(gateway->links);
 	chains_free(gateway->chains, &gateway->partials);

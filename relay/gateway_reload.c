@@ -7,6 +7,7 @@
 
 #include "relay/base/log.h"
 #include "relay/base/notify.h"
+#include "relay/commands_daemon.h"
 #include "relay/gateway.h"
 
 bool gateway_read_tls(struct gateway *gateway, const struct config *config,
@@ -81,14 +82,15 @@ static void tell_delivery(struct gateway *gateway, struct delivery_request *take
 
 void gateway_on_delivery_answer(struct gateway *gateway, struct delivery_request *take_request)
 {
-	if (take_request->kind == DELIVERY_RELOAD) {
-		if (take_request->ok) {
-			config_free(gateway->former);
-			gateway->former = NULL;
-		} else {
-			log_error("reload-delivery-failed", "detail=\"%s\"",
-			          take_request->err.message);
-		}
+	if (take_request->kind == DELIVERY_COMMAND) {
+		command_on_delivery(take_request);
+		return;
+	}
+	if (take_request->ok) {
+		config_free(gateway->former);
+		gateway->former = NULL;
+	} else {
+		log_error("reload-delivery-failed", "detail=\"%s\"", take_request->err.message);
 	}
 	buffer_fini(&take_request->json);
 	free(take_request);

@@ -322,6 +322,25 @@ void links_each(struct links *links, void (*see)(const struct link_view *view, v
 	}
 }
 
+bool links_carrier(const struct chain *chain, const char *agent, struct carrier_view *out_view)
+{
+	LIST_FOR_EACH (node, &chain->carriers) {
+		const struct session_chain *place = LIST_ENTRY(node, struct session_chain, node);
+		if (strcmp(place->session->agent, agent) != 0)
+			continue;
+		*out_view = (struct carrier_view){
+			.address = conn_peer(place->session->conn)->address,
+			.active = chain->active == place,
+			.held = place->held,
+			.has_blocks = place->has_blocks,
+			.tip_height = place->tip_height,
+			.oldest_height = place->oldest_height,
+		};
+		return true;
+	}
+	return false;
+}
+
 const char *links_active_agent(const struct chain *chain)
 {
 	return chain->active != NULL ? chain->active->session->agent : NULL;

@@ -76,6 +76,14 @@ struct link_view {
 /* Calls see for each open link. */
 void links_each(struct links *links, void (*see)(const struct link_view *view, void *arg),
                 void *arg);
+/* How one agent carries one chain. */
+struct carrier_view {
+	const char *address;
+	bool active, held, has_blocks;
+	uint64_t tip_height, oldest_height; /* As it said at its hello. */
+};
+/* False: that agent is not connected, or does not carry it. */
+bool links_carrier(const struct chain *chain, const char *agent, struct carrier_view *out_view);
 /* The agent that is active for a chain, or NULL. Borrowed. */
 const char *links_active_agent(const struct chain *chain);
 size_t links_carrier_count(const struct chain *chain);

@@ -1,0 +1,159 @@
+/* view_status.c -- how the gateway stands, on one page; see views.h. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "relay/views.h"
+
+#define ATTENTION_MAX 20
+
+static json_t *number(uint64_t value)
+{
+	return json_integer((json_int_t)value);
+}
+
+int64_t view_missing(const struct gateway *gateway)
+{
+	/* Pending blocks are what received leaves over, so what the totals can show missing is only
+	 * more than everything; the recount of each chain against its rows is the scrub's. */
+	const struct spool_totals *totals = &gateway->view.spool.totals;
+	int64_t rest = (int64_t)totals->received_blocks - (int64_t)totals->anchored_blocks -
+	               (int64_t)totals->quarantined_blocks - (int64_t)totals->tombstoned_blocks;
+	return rest < 0 ? rest : (int64_t)gateway->counters.scrub_faults;
+}
+
+struct chain_counts {
+	uint64_t enrolled, active, frozen, restored, retired, pending;
+	json_t *attention;
+};
+
+/* Every chain of the spool: bounded pages, since this is asked for by people. */
+static void count_chains(struct gateway *gateway, struct chain_counts *counts)
+{
+	static const size_t slice = 64;
+	struct spool_chain rows[64];
+	struct chain_key after;
+	const struct chain_key *from = NULL;
+	size_t count;
+	while (spool_chains_page(gateway->spool, from, rows, slice, &count, NULL) && count > 0) {
+		for (size_t i = 0; i < count; i++) {
+			const struct spool_chain *row = &rows[i];
+			counts->enrolled++;
+			counts->active += row->state == SPOOL_CHAIN_ACTIVE;
+			counts->frozen += row->state == SPOOL_CHAIN_FROZEN;
+			counts->restored += row->state == SPOOL_CHAIN_RESTORED;
+			counts->retired += row->state == SPOOL_CHAIN_RETIRED;
+			counts->pending += spool_chain_pending_blocks(row);
+			bool bad = row->state == SPOOL_CHAIN_FROZEN ||
+			           row->state == SPOOL_CHAIN_RESTORED;
+			if (json_array_size(counts->attention) >= ATTENTION_MAX)
+				continue;
+			if (bad)
+				json_array_append_new(
+					counts->attention,
+					json_sprintf("chain %s is %s: %s", row->id.name,
+				                     spool_chain_state_name(row->state),
+				                     row->state_reason));
+			else if (row->quarantined_blocks > 0)
+				json_array_append_new(counts->attention,
+				                      json_sprintf("chain %s has %" PRIu64
+				                                   " blocks in quarantine",
+				                                   row->id.name,
+				                                   row->quarantined_blocks));
+		}
+		after = rows[count - 1].key;
+		from = &after;
+	}
+}
+
+static const char *lane_state_name(enum delivery_lane_state state)
+{
+	switch (state) {
+	case DELIVERY_LANE_STARTING:
+		return "starting";
+	case DELIVERY_LANE_RUNNING:
+		return "running";
+	case DELIVERY_LANE_AWAY:
+		return "away";
+	case DELIVERY_LANE_STOPPED:
+		return "stopped";
+	}
+	return "?";
+}
+
+static json_t *lanes_of(const struct gateway *gateway, json_t *attention)
+{
+	json_t *lanes = json_array();
+	for (size_t i = 0; i < gateway->lane_count; i++) {
+		const struct delivery_lane_status *lane = &gateway->lanes[i];
+		json_array_append_new(lanes,
+		                      json_pack("{s:s, s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o}",
+		                                "sink", lane->sink, "lane", (int)lane->lane,
+		                                "state", lane_state_name(lane->state), "reason",
+		                                lane->reason, "fence", number(lane->fence),
+		                                "final_seq", number(lane->final_seq), "sent_seq",
+		                                number(lane->sent_seq), "unknown",
+		                                number(lane->unknown_count), "last_progress_ms",
+		                                json_integer(lane->progress_ms)));
+		if (lane->state == DELIVERY_LANE_STOPPED)
+			json_array_append_new(attention, json_sprintf("lane %u is stopped: %s",
+			                                              lane->lane, lane->reason));
+	}
+	return lanes;
+}
+
+static json_t *uuid_text(const struct gateway *gateway)
+{
+	char hex[2 * STORE_UUID_SIZE + 1];
+	struct bytes uuid = { spool_uuid(gateway->spool), STORE_UUID_SIZE };
+	return json_string(hex_encode(uuid, hex));
+}
+
+json_t *view_status(struct gateway *gateway)
+{
+	const struct spool_stats *stats = &gateway->view.spool;
+	const struct spool_totals *totals = &stats->totals;
+	const char *why = "";
+	bool ready = gateway_is_ready(gateway, &why);
+	struct chain_counts counts = { .attention = json_array() };
+	count_chains(gateway, &counts);
+	json_t *lanes = lanes_of(gateway, counts.attention);
+	if (totals->restored_ms != 0)
+		json_array_append_new(counts.attention,
+		                      json_string("this store was restored from a copy and is not "
+		                                  "adopted: zonerelay adopt store"));
+	if (gateway->counters.scrub_faults > 0)
+		json_array_append_new(counts.attention,
+		                      json_string("the spool has damaged rows: see the log"));
+	if (stats->intake_full)
+		json_array_append_new(counts.attention, json_string("the spool is full"));
+	json_t *not_ready = json_array();
+	if (!ready)
+		json_array_append_new(not_ready, json_string(why));
+	int64_t uptime_ms = clock_monotonic_ms(gateway->clock) - gateway->started_ms;
+	double uptime_s = uptime_ms > 0 ? (double)uptime_ms / 1000 : 1;
+	return json_pack(
+		"{s:s, s:s, s:I, s:o, s:b, s:b, s:o, s:o, s:{s:o, s:o, s:o}, "
+		"s:{s:o, s:o, s:o, s:o, s:o, s:o}, s:{s:o, s:o, s:o, s:o, s:o, s:o, s:I}, "
+		"s:{s:o, s:o, s:o, s:b, s:o, s:o, s:i}, s:o, s:o, s:{s:f, s:f, s:f}}",
+		"zone", gateway->config->gateway.zone, "version", ZR_VERSION, "uptime_ms",
+		(json_int_t)uptime_ms, "store_uuid", uuid_text(gateway), "restored",
+		totals->restored_ms != 0, "ready", ready, "not_ready", not_ready, "attention",
+		counts.attention, "links", "open", number(links_open_count(gateway->links)), "max",
+		number(gateway->config->gateway.limits.link_count), "agents",
+		number(links_open_count(gateway->links)), "chains", "total",
+		number(gateway->config->gateway.chain_count), "enrolled", number(counts.enrolled),
+		"active", number(counts.active), "frozen", number(counts.frozen), "restored",
+		number(counts.restored), "retired", number(counts.retired), "blocks", "received",
+		number(totals->received_blocks), "duplicates", number(totals->duplicate_blocks),
+		"pending", number(counts.pending), "anchored", number(totals->anchored_blocks),
+		"quarantined", number(totals->quarantined_blocks), "tombstoned",
+		number(totals->tombstoned_blocks), "missing", (json_int_t)view_missing(gateway),
+		"spool", "used_bytes", number(stats->used_bytes), "limit_bytes",
+		number(stats->limit_bytes), "mark_bytes", number(stats->mark_bytes), "full",
+		stats->intake_full, "held_batches", number(totals->held_batches), "held_bytes",
+		number(totals->held_bytes), "oldest_pending_ms", 0, "lanes", lanes, "endpoints",
+		json_array(), "rates", "blocks_per_s",
+		(double)gateway->counters.blocks_stored / uptime_s, "anchored_per_s",
+		(double)totals->anchored_blocks / uptime_s, "bytes_per_s",
+		(double)gateway->counters.bytes_stored / uptime_s);
+}

@@ -155,6 +155,7 @@ static void take_row(struct chain *chain, const struct spool_chain *row)
 	(void)snprintf(chain->state_reason, sizeof(chain->state_reason), "%s", row->state_reason);
 	chain->anchored_next = row->anchored_next;
 	chain->held_bytes = row->held_bytes;
+	chain->held_from = row->held_from;
 	if (!list_is_empty(&chain->pipeline))
 		return;
 	chain->durable_trust_from = row->trust_from;
@@ -314,6 +315,17 @@ void chains_set_config(struct chains *chains, const struct config *config)
 	for (struct chain *chain = chains_next(chains, NULL); chain != NULL;
 	     chain = chains_next(chains, chain))
 		chain->config = config_chain(config, chain->id.name);
+}
+
+uint64_t chain_pending_bytes(const struct chain *chain)
+{
+	uint64_t next = chain->admission.durable.next_height;
+	if (chain->held_from >= next || chain->anchored_next >= next)
+		return 0;
+	double held = (double)(next - chain->held_from);
+	double pending = (double)(next - chain->anchored_next);
+	return pending >= held ? chain->held_bytes
+	                       : (uint64_t)((double)chain->held_bytes * pending / held);
 }
 
 bool chain_takes(const struct chain *chain, const char **out_why)

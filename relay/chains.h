@@ -38,7 +38,8 @@ struct chain {
 	enum spool_chain_state state;
 	char state_reason[SPOOL_REASON_MAX + 1];
 	uint64_t anchored_next;
-	uint64_t held_bytes; /* Of payloads; for the quota. */
+	uint64_t held_bytes; /* Of payloads, */
+	uint64_t held_from;  /* from this height on; for the quota. */
 	uint64_t durable_trust_from;
 
 	struct admission admission;
@@ -58,7 +59,8 @@ struct chain {
 	struct session_chain *active;    /* The one of them that may send, or NULL. */
 	int64_t progress_ms;             /* Monotonic: when `active` last brought something. */
 	uint64_t resend_from, resend_to; /* An operator's resync, for when an agent connects. */
-	bool resend_wanted;
+	bool resend_wanted;              /* Not asked yet. */
+	bool repairing;                  /* What comes for that range replaces what is stored. */
 };
 
 struct chains;
@@ -106,6 +108,8 @@ void chain_forget_trust(struct chains *chains, struct chain *chain);
 bool chain_trust_at(struct chains *chains, const struct chain *chain, uint64_t height,
                     struct trust **out_trust, struct err *err) MUST_CHECK;
 
+/* About how many payload bytes are not final yet: blocks of one chain are about the same size. */
+uint64_t chain_pending_bytes(const struct chain *chain);
 /* May batches be taken? False: *out_why is a sentence. */
 bool chain_takes(const struct chain *chain, const char **out_why);
 

@@ -476,13 +476,17 @@ static bool apply_reject(struct spool_txn *txn, struct change *change, struct er
 {
 	const struct reject_change *reject = (struct reject_change *)change;
 	const struct command_call *call = change->call;
-	int64_t now_ms = clock_wall_ms(call->gateway->clock);
+	const struct spool_resolution resolution = {
+		.verdict = SPOOL_VERDICT_REJECTED,
+		.who = call->user,
+		.why = call->reason,
+		.now_ms = clock_wall_ms(call->gateway->clock),
+	};
 	bool changed = false;
 	for (size_t i = 0; i < reject->numbers.count; i++) {
 		for (uint64_t number = reject->numbers.items[i].from;
 		     number <= reject->numbers.items[i].to; number++) {
-			if (spool_quarantine_resolve(txn, number, SPOOL_VERDICT_REJECTED,
-			                             call->user, call->reason, now_ms, err)) {
+			if (spool_quarantine_resolve(txn, number, &resolution, err)) {
 				changed = true;
 				continue;
 			}

@@ -98,7 +98,7 @@ void command_anchors_show(struct command_call *call)
 {
 	struct gateway *gateway = call->gateway;
 	struct spool_anchor_id id = { .sink = SPOOL_SINK_MAIN,
-		                      .lane = gateway->config->gateway.main_chain.lane };
+		                      .lane = (uint16_t)gateway->config->gateway.main_chain.lane };
 	struct spool_anchor anchor;
 	struct entry *entries = NULL;
 	size_t count;

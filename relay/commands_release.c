@@ -47,9 +47,13 @@ static bool apply_item(struct spool_txn *txn, const struct release_item *item,
                        const struct command_call *call, struct err *err)
 {
 	bool put = item->verdict == RELEASE_PUT;
-	if (!spool_quarantine_resolve(
-		    txn, item->number, put ? SPOOL_VERDICT_RELEASED : SPOOL_VERDICT_DUPLICATE,
-		    call->user, call->reason, clock_wall_ms(call->gateway->clock), err))
+	const struct spool_resolution resolution = {
+		.verdict = put ? SPOOL_VERDICT_RELEASED : SPOOL_VERDICT_DUPLICATE,
+		.who = call->user,
+		.why = call->reason,
+		.now_ms = clock_wall_ms(call->gateway->clock),
+	};
+	if (!spool_quarantine_resolve(txn, item->number, &resolution, err))
 		return false;
 	if (!put)
 		return true;
@@ -206,7 +210,8 @@ static void look_again(struct release_change *release, size_t index, struct veri
 	}
 	verify_run(bench, &item->job);
 	if (item->job.no_memory || item->job.fault != WALK_FINE) {
-		keep(item, item->job.err.message);
+		err = item->job.err;
+		keep(item, err.message);
 		return;
 	}
 	if (item->job.trust_next != NULL) {

@@ -47,7 +47,8 @@
 	X(anchored_sent, "anchored_sent_total", "", "Anchor receipts sent to agents.")             \
 	X(resends_asked, "resends_total", "", "Ranges asked of agents again.")                     \
 	X(dictionaries_sent, "dictionaries_sent_total", "", "Dictionaries sent to agents.")        \
-	X(payloads_pruned, "batches_pruned_total", "", "Payloads deleted after retention.")        \
+	X(payloads_repaired, "batches_repaired_total", "",                                         \
+	  "Damaged payloads replaced by the same blocks, brought again.")                          \
 	X(scrub_rounds, "scrub_rounds_total", "", "Complete recounts of the spool.")               \
 	X(scrub_faults, "scrub_faults_total", "", "Damaged rows that the recount met.")            \
 	X(reloads, "config_reloads_total", "result=\"ok\"",                                        \

@@ -83,7 +83,6 @@ struct gateway {
 	struct delivery_lane_status lanes[8]; /* As last noticed. */
 	size_t lane_count;
 	struct spool_scrub scrub;
-	bool upkeep_under_way;   /* An upkeep operation is with the writer. */
 	size_t ops_under_way;    /* Of enrol.c and upkeep.c. */
 	size_t enrols_under_way; /* Of these, enrol.c's. */
 	size_t enrol_next;       /* Index into config->gateway.chains. */
@@ -133,7 +132,7 @@ void gateway_enrol_some(struct gateway *gateway);
 
 /* ---- gateway_upkeep.c ---- */
 
-/* Once a tick: looks at the spool, prunes and recounts a little, tells the service manager. */
+/* Once a tick: looks at the spool, recounts a little, tells the service manager. */
 void gateway_upkeep(struct gateway *gateway);
 void gateway_dump_state(struct gateway *gateway); /* To the log. */
 /* Is everything moving that should? *out_why is a sentence where not. For /readyz. */

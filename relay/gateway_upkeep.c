@@ -1,4 +1,5 @@
-/* gateway_upkeep.c -- once a second: how is the spool, what may be pruned, is everything moving? */
+/* gateway_upkeep.c -- once a second: how is the spool, is every row what it was, is everything moving?
+ * Pruning is delivery's: it knows what is final. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -6,10 +7,9 @@
 #include "relay/base/notify.h"
 #include "relay/gateway.h"
 
-#define PRUNE_BATCH_MAX 256
-#define SCRUB_ROWS      128
-#define SCRUB_BYTES     (512u << 10)
-#define STALLED_MS      30000 /* Work is there and nothing moved for so long. */
+#define SCRUB_ROWS  128
+#define SCRUB_BYTES (512u << 10)
+#define STALLED_MS  30000 /* Work is there and nothing moved for so long. */
 
 /* ---- the spool ---- */
 
@@ -36,63 +36,17 @@ static void look(struct gateway *gateway)
 	intake_set_full(gateway->intake, full);
 }
 
-struct prune_op {
-	struct writer_op op;
-	struct gateway *gateway;
-	struct spool_prune_options options;
-	struct spool_prune_result result;
-};
-
-static bool apply_prune(struct spool_txn *txn, struct writer_op *op, struct err *err)
+/* A payload that is damaged here may still be whole at the edge. */
+static void ask_again(struct gateway *gateway)
 {
-	struct prune_op *prune = (struct prune_op *)op;
-	return spool_prune_slice(txn, &prune->options, &prune->result, err);
-}
-
-static void start_prune(struct gateway *gateway);
-
-static void prune_done(struct writer_op *op)
-{
-	struct prune_op *prune = (struct prune_op *)op;
-	struct gateway *gateway = prune->gateway;
-	bool more = op->ok && prune->result.more;
-	if (!op->ok)
-		log_error("prune-failed", "detail=\"%s\"", op->err.message);
-	else if (prune->result.batch_count > 0)
-		log_info("pruned", "batches=%u bytes=%" PRIu64, prune->result.batch_count,
-		         prune->result.payload_bytes);
-	gateway->counters.payloads_pruned += op->ok ? prune->result.batch_count : 0;
-	gateway->upkeep_under_way = false;
-	gateway->ops_under_way--;
-	free(prune);
-	if (more && !gateway->stopping)
-		start_prune(gateway);
-}
-
-static void start_prune(struct gateway *gateway)
-{
-	const struct config_spool *config = &gateway->config->gateway.spool;
-	struct prune_op *prune = calloc(1, sizeof(*prune));
+	const struct spool_scrub *bad = &gateway->scrub;
+	struct spool_chain row;
+	struct chain *chain;
 	struct err err;
-	if (prune == NULL)
-		return;
-	prune->op = (struct writer_op){ .work = SPOOL_UPKEEP,
-		                        .apply = apply_prune,
-		                        .on_done = prune_done,
-		                        .reply = gateway->commits };
-	prune->gateway = gateway;
-	prune->options = (struct spool_prune_options){
-		.now_ms = clock_wall_ms(gateway->clock),
-		.retention_ms = (int64_t)config->retention_ms,
-		.retention_size_bytes = config->retention_size_bytes,
-		.batch_max = PRUNE_BATCH_MAX,
-	};
-	if (!writer_submit(gateway->writer, &prune->op, &err)) {
-		free(prune);
-		return;
-	}
-	gateway->upkeep_under_way = true;
-	gateway->ops_under_way++;
+	if (bad->bad_payload && spool_chain(gateway->spool, &bad->bad_chain, &row, &err) &&
+	    chains_find(gateway->chains, row.id.name, &row.id.epoch, &chain, &err))
+		links_resend(gateway->links, chain, bad->bad_from, bad->bad_to,
+		             "a payload is damaged in the spool");
 }
 
 static void scrub(struct gateway *gateway)
@@ -103,6 +57,7 @@ static void scrub(struct gateway *gateway)
 	if (!spool_scrub_slice(gateway->spool, &gateway->scrub, &limits, &err)) {
 		gateway->counters.scrub_faults++;
 		log_error("spool-damaged", "detail=\"%s\"", err.message);
+		ask_again(gateway);
 	}
 	gateway->counters.scrub_rounds += gateway->scrub.round - round;
 }
@@ -169,8 +124,6 @@ static void tell_manager(struct gateway *gateway)
 void gateway_upkeep(struct gateway *gateway)
 {
 	look(gateway);
-	if (!gateway->upkeep_under_way && !gateway->stopping)
-		start_prune(gateway);
 	scrub(gateway);
 	tell_manager(gateway);
 }

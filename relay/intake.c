@@ -246,6 +246,7 @@ static bool fill_job(struct batch *batch, struct err *err)
 		return true;
 	case COURSE_EVIDENCE:
 	case COURSE_QUARANTINE:
+	case COURSE_REPAIR:
 		break;
 	}
 	assert(false);
@@ -584,15 +585,22 @@ static enum arrival arrival_of(struct intake *intake, const struct chain *chain,
 	return admission_arrival(&chain->admission, claim, is_known ? &known.hash : NULL);
 }
 
-static bool over_quota(const struct chain *chain, size_t size)
+static bool over_quota(struct intake *intake, struct chain *chain, size_t size)
 {
 	uint64_t quota = chain->config->class->quota_bytes;
-	return quota > 0 && chain->held_bytes + chain->pipeline_bytes + size > quota;
+	size_t coming = chain->pipeline_bytes + size;
+	if (quota == 0 || chain_pending_bytes(chain) + coming <= quota)
+		return false;
+	/* What was anchored or pruned meanwhile is known to the spool only. */
+	struct err err;
+	if (!chain_refresh(intake->options.chains, chain, &err))
+		return true;
+	return chain_pending_bytes(chain) + coming > quota;
 }
 
 /* Is there a reason not to take any batch of this chain, or this one, now? */
-static bool refusable(struct intake *intake, const struct chain *chain,
-                      const struct batch_header *header, struct refusal *out_refusal)
+static bool refusable(struct intake *intake, struct chain *chain, const struct batch_header *header,
+                      struct refusal *out_refusal)
 {
 	const struct intake_limits *limits = &intake->limits;
 	const struct dictionary *dictionary;
@@ -614,7 +622,7 @@ static bool refusable(struct intake *intake, const struct chain *chain,
 	} else if (intake->full) {
 		refusal.reason = REASON(FULL);
 		refusal.detail = "the spool is full";
-	} else if (over_quota(chain, header->size)) {
+	} else if (over_quota(intake, chain, header->size)) {
 		refusal.reason = REASON(QUOTA);
 		refusal.detail = "the chain's share of the spool is used up";
 	} else if (chain->pipeline_count >= INTAKE_PIPELINE_MAX) {
@@ -627,12 +635,18 @@ static bool refusable(struct intake *intake, const struct chain *chain,
 	return true;
 }
 
+bool batch_repairs(const struct chain *chain, const struct claim *claim)
+{
+	return chain->repairing && claim->first_height <= chain->resend_to &&
+	       claim_last(claim) >= chain->resend_from;
+}
+
 /* Answers that need no look into the batch. */
 static bool answered(struct intake *intake, struct chain *chain, const struct batch_header *header,
                      const struct bringer *bringer, enum arrival arrival)
 {
 	struct refusal refusal = { .content = header->content };
-	if (arrival == ARRIVAL_DUPLICATE) {
+	if (arrival == ARRIVAL_DUPLICATE && !batch_repairs(chain, &header->claim)) {
 		note_duplicates(intake, chain, header->claim.block_count);
 		intake->options.events->stored(chain, bringer, header->claim.first_height,
 		                               &header->content, NULL, intake->options.arg);
@@ -706,7 +720,7 @@ void intake_offer(struct intake *intake, struct chain *chain, const struct batch
 			(struct basis){ chain->admission.expected, chain->admission.trust_from };
 		admission_expect(&chain->admission, &header->claim);
 	} else {
-		assert(arrival == ARRIVAL_SUSPECT);
+		assert(arrival == ARRIVAL_SUSPECT || arrival == ARRIVAL_DUPLICATE);
 		batch->course = COURSE_COMPARE;
 	}
 	batch_send_to_worker(batch);
@@ -741,7 +755,7 @@ size_t intake_turn(struct intake *intake)
 		list_append(&stalled, node);
 	while ((node = list_pop(&stalled)) != NULL) {
 		struct batch *batch = LIST_ENTRY(node, struct batch, queue);
-		if (batch->course == COURSE_QUARANTINE || batch->course == COURSE_EVIDENCE)
+		if (batch->course >= COURSE_EVIDENCE)
 			(void)batch_send_to_writer(batch);
 		else
 			chain_advance(intake, batch->chain);

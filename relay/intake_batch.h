@@ -19,6 +19,7 @@ enum batch_course {
 	COURSE_OURS,       /* It is: and ours? */
 	COURSE_EVIDENCE,   /* Both are. To be stored, and the chain frozen. */
 	COURSE_QUARANTINE, /* To be kept whole, refused. */
+	COURSE_REPAIR,     /* The same blocks as ours, whose payload is damaged. */
 };
 
 struct batch {
@@ -83,6 +84,9 @@ void batch_refuse(struct batch *batch, Zonerelay__Link__RejectReason reason,
 void batch_tell_stored(struct batch *batch, const struct custody_proof *proof);
 void chain_advance(struct intake *intake, struct chain *chain);
 void note_duplicates(struct intake *intake, struct chain *chain, uint64_t block_count);
+
+/* Is it what a resync asked for? */
+bool batch_repairs(const struct chain *chain, const struct claim *claim);
 
 /* ---- intake_suspect.c ---- */
 

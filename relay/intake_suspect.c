@@ -99,6 +99,62 @@ static void duplicate(struct batch *batch)
 	batch_end(batch);
 }
 
+/* ---- repair: the same blocks, for a payload that was found damaged ---- */
+
+static bool apply_repair(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	const struct batch *batch = LIST_ENTRY(op, struct batch, op);
+	const struct verify_job *job = &batch->job;
+	const struct spool_batch record = { .chain = batch->chain->key,
+		                            .headers = job->headers,
+		                            .block_count = (uint32_t)job->header_count,
+		                            .policy = batch->our_info.policy,
+		                            .codec = job->codec,
+		                            .dictionary = batch->header.dictionary,
+		                            .content = batch->header.content,
+		                            .raw_size = (uint32_t)batch->header.raw_size,
+		                            .payload = job->payload,
+		                            .received_ms = batch->received_ms,
+		                            .agent = batch->agent };
+	return spool_batch_repair(txn, &record, err);
+}
+
+static void repair_done(struct writer_op *op)
+{
+	struct batch *batch = LIST_ENTRY(op, struct batch, op);
+	struct chain *chain = batch->chain;
+	const struct claim *claim = &batch->header.claim;
+	if (op->ok) {
+		batch->intake->options.counters->payloads_repaired++;
+		log_info("batch-repaired", "chain=%s from=%" PRIu64 " to=%" PRIu64 " agent=%s",
+		         chain->id.name, claim->first_height, claim_last(claim), batch->agent);
+		if (claim_last(claim) >= chain->resend_to)
+			chain->repairing = false;
+	} else {
+		log_warn("batch-not-repaired", "chain=%s from=%" PRIu64 " detail=\"%s\"",
+		         chain->id.name, claim->first_height, op->err.message);
+	}
+	batch_tell_stored(batch, NULL);
+	batch_end(batch);
+}
+
+static void repair(struct batch *batch)
+{
+	struct intake *intake = batch->intake;
+	if (!spool_batch_info(intake->options.spool, &batch->chain->key,
+	                      batch->header.claim.first_height, &batch->our_info, NULL)) {
+		duplicate(batch);
+		return;
+	}
+	batch->course = COURSE_REPAIR;
+	batch->op = (struct writer_op){ .work = SPOOL_UPKEEP,
+		                        .apply = apply_repair,
+		                        .on_done = repair_done };
+	list_remove(&batch->node);
+	list_append(&intake->leaving, &batch->node);
+	(void)batch_send_to_writer(batch);
+}
+
 static void send_again(struct batch *batch)
 {
 	batch_refuse(batch, REASON(GAP), ACTION(RESUME), "only part of it is new");
@@ -161,7 +217,10 @@ static void compare(struct batch *batch)
 	free(hashes);
 	switch (comparison) {
 	case COMPARE_SAME_WHOLE:
-		duplicate(batch);
+		if (batch_repairs(chain, &batch->header.claim))
+			repair(batch);
+		else
+			duplicate(batch);
 		return;
 	case COMPARE_SAME_OVERLAP:
 	case COMPARE_ABOVE:
@@ -310,6 +369,7 @@ void suspect_step(struct batch *batch)
 	case COURSE_APPEND:
 	case COURSE_EVIDENCE:
 	case COURSE_QUARANTINE:
+	case COURSE_REPAIR:
 		abort();
 	}
 }

@@ -128,6 +128,7 @@ void links_resend(struct links *links, struct chain *chain, uint64_t from, uint6
 	chain->resend_from = from;
 	chain->resend_to = to;
 	chain->resend_wanted = true;
+	chain->repairing = true;
 	if (chain->active != NULL)
 		send_resend(links, chain);
 }

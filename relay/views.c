@@ -304,7 +304,7 @@ json_t *view_anchors(struct gateway *gateway, const struct view_page *page)
 {
 	struct spool_anchor anchors[SLICE];
 	struct spool_anchor_id from = { .sink = SPOOL_SINK_MAIN,
-		                        .lane = gateway->config->gateway.main_chain.lane,
+		                        .lane = (uint16_t)gateway->config->gateway.main_chain.lane,
 		                        .seq = 1 };
 	struct spool_lane lane;
 	if (page->after != NULL)

@@ -36,6 +36,19 @@ static void look(struct gateway *gateway)
 	intake_set_full(gateway->intake, full);
 }
 
+/* A payload that is damaged here may still be whole at the edge. */
+static void ask_again(struct gateway *gateway)
+{
+	const struct spool_scrub *bad = &gateway->scrub;
+	struct spool_chain row;
+	struct chain *chain;
+	struct err err;
+	if (bad->bad_payload && spool_chain(gateway->spool, &bad->bad_chain, &row, &err) &&
+	    chains_find(gateway->chains, row.id.name, &row.id.epoch, &chain, &err))
+		links_resend(gateway->links, chain, bad->bad_from, bad->bad_to,
+		             "a payload is damaged in the spool");
+}
+
 static void scrub(struct gateway *gateway)
 {
 	struct err err;
@@ -44,6 +57,7 @@ static void scrub(struct gateway *gateway)
 	if (!spool_scrub_slice(gateway->spool, &gateway->scrub, &limits, &err)) {
 		gateway->counters.scrub_faults++;
 		log_error("spool-damaged", "detail=\"%s\"", err.message);
+		ask_again(gateway);
 	}
 	gateway->counters.scrub_rounds += gateway->scrub.round - round;
 }

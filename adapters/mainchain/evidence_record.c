@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define BLOCK_MAGIC       BYTES_LITERAL("ZRm1")
-#define TRANSACTION_MAGIC BYTES_LITERAL("ZRt1")
+#define TRANSACTION_MAGIC BYTES_LITERAL("ZRx1")
 #define EVIDENCE_MAGIC    BYTES_LITERAL("ZRv1")
 
 static bool read_magic(struct reader *reader, struct bytes magic)

@@ -4,7 +4,7 @@
  * records one anchor. Its signers sign a header once the block is final, never before. Evidence is
  * one transaction, its path to the header's root, the header, and signatures of it:
  *
- *     "ZRm1"  block header      "ZRt1"  transaction      "ZRv1"  evidence
+ *     "ZRm1"  block header      "ZRx1"  transaction      "ZRv1"  evidence
  *
  * Every number is big-endian, and decoding accepts exactly what encoding gives.
  * docs/MAINCHAIN-EVIDENCE.md lists each field, with test vectors.

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "adapters/mainchain/evidence.h"
+#include "tests/lib/vectors.h"
 
 #define TRANSACTION_COUNT 5
 #define SIGNER_COUNT      3
@@ -180,7 +181,7 @@ static void every_flipped_bit_and_every_cut_is_refused(void **state)
 		struct buffer evidence = BUFFER_EMPTY, trusted = BUFFER_EMPTY;
 		chain_init(&chain, suites[s]);
 		chain_evidence(&chain, 3, 1, &evidence);
-		chain_trusted(&chain, 7, "", &trusted);
+		chain_trusted(&chain, 1, "", &trusted);
 		for (size_t bit = 0; bit < evidence.size * 8; bit++) {
 			evidence.data[bit / 8] ^= (uint8_t)(1u << (bit % 8));
 			struct err err = { 0 };
@@ -417,6 +418,52 @@ static void what_is_trusted_is_read_strictly(void **state)
 	key_free(key);
 }
 
+static void trust_signer(const struct vectors *vectors, const char *name, struct buffer *out)
+{
+	struct key *key;
+	assert_true(key_from_spki(&key, vector(vectors, name), NULL));
+	assert_true(key_to_pem(key, false, out, NULL));
+	key_free(key);
+}
+
+/* Made by another implementation: tests/data/vectors/generate.py. */
+static void the_vectors_of_the_document_are_evidence(void **state)
+{
+	static const char *const names[] = { "evidence", "evidence-sm3" };
+	struct vectors *vectors = vectors_open("evidence.txt");
+	struct buffer trusted = BUFFER_EMPTY, again = BUFFER_EMPTY, checks = BUFFER_EMPTY;
+	buffer_put(&trusted, BYTES_LITERAL("chain: grid-main\nthreshold: 2\n"));
+	trust_signer(vectors, "evidence-signer-first", &trusted);
+	trust_signer(vectors, "evidence-signer-second", &trusted);
+	for (size_t i = 0; i < 2; i++) {
+		struct evidence evidence;
+		struct err err = { 0 };
+		struct bytes bytes = vector(vectors, names[i]);
+		assert_true(main_evidence_decode(bytes, &evidence, NULL));
+		assert_bytes_equal(evidence.transaction_record,
+		                   vector(vectors, "main-transaction"));
+		assert_int_equal(evidence.block.height, 1842);
+		assert_int_equal(evidence.transaction.seq, 43);
+		struct hash hash = main_block_hash(evidence.block.alg, evidence.block_record);
+		assert_bytes_equal(evidence.block_record,
+		                   vector(vectors, i == 0 ? "main-block" : "main-block-sm3"));
+		assert_bytes_equal(
+			BYTES_OF(hash.bytes),
+			vector(vectors, i == 0 ? "main-block-hash" : "main-block-sm3-hash"));
+		struct anchor anchor = anchor_of(&evidence.transaction);
+		if (!http_evidence_check(bytes, buffer_bytes(&trusted), &anchor,
+		                         &evidence.transaction.key, &checks, &err))
+			fail_msg("%s: %s", names[i], err.message);
+		buffer_clear(&again);
+		main_evidence_encode(&evidence, &again);
+		assert_bytes_equal(buffer_bytes(&again), bytes);
+	}
+	buffer_fini(&trusted);
+	buffer_fini(&again);
+	buffer_fini(&checks);
+	vectors_close(vectors);
+}
+
 static void there_is_no_check_for_an_unknown_adapter(void **state)
 {
 	assert_null(mainchain_evidence_find("carrier-pigeon"));
@@ -435,6 +482,7 @@ int main(void)
 		cmocka_unit_test(evidence_of_another_main_chain_is_refused_where_one_is_named),
 		cmocka_unit_test(a_block_header_is_read_only_in_its_own_form),
 		cmocka_unit_test(what_is_trusted_is_read_strictly),
+		cmocka_unit_test(the_vectors_of_the_document_are_evidence),
 		cmocka_unit_test(there_is_no_check_for_an_unknown_adapter),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

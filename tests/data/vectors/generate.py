@@ -342,13 +342,46 @@ def ledger_vectors():
         yield f"block-{height}", block
 
 
+# ---- evidence of the http adapter (docs/MAINCHAIN-EVIDENCE.md) ----
+
+def main_block(alg, name, height, time_ms, previous, count, top):
+    return b"ZRm1" + bytes([alg, len(name)]) + name + struct.pack(">Qq", height, time_ms) + previous + struct.pack(">Q", count) + top
+
+
+def main_transaction(alg, lane, seq, fence, top, key):
+    return b"ZRx1" + bytes([alg]) + struct.pack(">HQQ", lane, seq, fence) + top + key
+
+
+def short(data):
+    return bytes([len(data)]) + data
+
+
+def evidence_vectors():
+    signers = sorted((Ed25519(bytes([letter]) * 32) for letter in b"de"), key=lambda key: sha256(key.spki))
+    for name, signer in zip(("first", "second"), signers):
+        yield f"evidence-signer-{name}", signer.spki
+        yield f"evidence-signer-{name}-id", sha256(signer.spki)
+    transactions = [main_transaction(1, 3, 41 + i, 7, same(0xA0 + i), same(0xB0 + i)) for i in range(5)]
+    for alg, kind in ((1, ""), (2, "-sm3")):
+        leaves = [leaf(record, HASH[alg]) for record in transactions]
+        block = main_block(alg, b"grid-main", 1842, 1763865300123, same(0x99), len(leaves), root(leaves, HASH[alg]))
+        nodes = path(leaves, 2, HASH[alg])
+        if alg == 1:
+            yield "main-transaction", transactions[2]
+        yield f"main-block{kind}", block
+        yield f"main-block{kind}-hash", HASH[alg](block)
+        seals = b"".join(sha256(key.spki) + short(key.sign(block)) for key in signers)
+        yield (f"evidence{kind}", b"ZRv1" + short(block) + short(transactions[2]) + struct.pack(">QB", 2, len(nodes))
+               + b"".join(nodes) + bytes([len(signers)]) + seals)
+
+
 def written(vectors):
     return "".join(f"{name} {data.hex() or '-'}\n" for name, data in vectors)
 
 
 def main():
     failures = 0
-    for name, vectors in (("merkle", merkle_vectors), ("records", record_vectors), ("receipts", custody_vectors), ("link", link_vectors), ("ledger", ledger_vectors)):
+    for name, vectors in (("merkle", merkle_vectors), ("records", record_vectors), ("receipts", custody_vectors), ("link", link_vectors), ("ledger", ledger_vectors), ("evidence", evidence_vectors)):
         place, text = HERE / f"{name}.txt", written(vectors())
         if "--check" not in sys.argv[1:]:
             place.write_text(text, encoding="ascii")

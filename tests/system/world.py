@@ -166,7 +166,7 @@ class World:
     # ---- programs ----
 
     def program(self, name):
-        for place in (f"relay/{name}", f"relay/edge/{name}", f"adapters/mainchain/devchain/{name}",
+        for place in (f"relay/{name}", f"relay/cli/{name}", f"relay/edge/{name}", f"adapters/mainchain/devchain/{name}",
                       f"adapters/mainchain/{name}"):
             if (self.build / place).exists():
                 return self.build / place

@@ -143,11 +143,8 @@ static int no_passphrase(char *buffer, int size, int writing, void *arg)
 	return -1;
 }
 
-static bool load_key(struct tls_context *context, const char *path, struct err *err)
+static bool use_key(struct tls_context *context, struct bytes pem, struct err *err)
 {
-	struct buffer pem = BUFFER_EMPTY;
-	if (!file_read(path, KEY_SIZE_MAX, &pem, err))
-		return false;
 	BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.size);
 	EVP_PKEY *key =
 		bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
@@ -160,10 +157,19 @@ static bool load_key(struct tls_context *context, const char *path, struct err *
 		ok = tls_fail(err, ZR_INVALID, "not a key that TLS can use");
 	EVP_PKEY_free(key);
 	BIO_free(bio);
+	return ok;
+}
+
+static bool load_key(struct tls_context *context, const char *path, struct err *err)
+{
+	struct buffer pem = BUFFER_EMPTY;
+	bool ok = file_read(path, KEY_SIZE_MAX, &pem, err);
+	if (ok && !use_key(context, buffer_bytes(&pem), err))
+		ok = err_wrap(err, "%s", path);
 	if (pem.data != NULL)
 		secret_wipe(pem.data, pem.capacity);
 	buffer_fini(&pem);
-	return ok || err_wrap(err, "%s", path);
+	return ok;
 }
 
 /* ---- whom we trust ---- */

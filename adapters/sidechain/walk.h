@@ -44,8 +44,8 @@ struct trust *walk_take_trust(struct walk *walk);
 
 /* One step: read, height, link, admits, and signatures if check_signatures or the block changes the
  * trust set; then position and trust move on. WALK_FINE: *out_block is filled. Otherwise walk is as
- * before, err says why, and out_block->header holds what could be read (height at least, where
- * decodable). */
+ * before, err says why, and out_block->header holds what could be read (sidechain.h, read()). Where
+ * err->code is ZR_NO_MEMORY, nothing is known about the block, whatever the fault: try again. */
 enum walk_fault walk_block(struct walk *walk, struct bytes raw, bool check_signatures,
                            struct block *out_block, struct err *err);
 

@@ -25,7 +25,6 @@
 #define ADMINS_MAX      64
 #define CRLS_MAX        64
 #define UNITS_MAX       64
-#define NO_ISSUER       SIZE_MAX
 
 /* A root or intermediate CA. */
 struct authority {
@@ -245,26 +244,28 @@ static bool check_crypto(struct bytes message, struct err *err)
 
 /* ---- authorities ---- */
 
-static bool is_issued_by(const struct cert *cert, const struct cert *issuer)
+static bool is_issued_by(const struct cert *cert, const struct cert *issuer, struct err *err)
 {
 	struct cert_trust trust = { .roots = &issuer, .root_count = 1 };
-	struct err ignored;
-	return cert_check(cert, &trust, CERT_ANY_TIME, &ignored);
+	return cert_check(cert, &trust, CERT_ANY_TIME, err);
 }
 
 /* The authority that issued cert. With two that could have, it would be unclear whose it is:
  * Fabric refuses that, too. */
-static size_t find_issuer(const struct msp *msp, const struct cert *cert)
+static bool find_issuer(const struct msp *msp, const struct cert *cert, size_t *out_issuer,
+                        struct err *err)
 {
-	size_t found = NO_ISSUER;
+	size_t count = 0;
 	for (size_t i = 0; i < msp->authority_count; i++) {
-		if (!is_issued_by(cert, msp->authorities[i].cert))
-			continue;
-		if (found != NO_ISSUER)
-			return NO_ISSUER;
-		found = i;
+		struct err reason;
+		if (is_issued_by(cert, msp->authorities[i].cert, &reason)) {
+			*out_issuer = i;
+			count++;
+		} else if (reason.code == ZR_NO_MEMORY) {
+			return err_set(err, ZR_NO_MEMORY, "%s", reason.message);
+		}
 	}
-	return found;
+	return count == 1 || err_set(err, ZR_UNTRUSTED, "it has %zu issuers, not one", count);
 }
 
 /* Is there an unrevoked path from cert to a root? */
@@ -293,10 +294,10 @@ static bool connect_authority(struct msp *msp, size_t index, struct err *err)
 	size_t at = index;
 	path[length++] = cert_der(msp->authorities[at].cert);
 	while (!msp->authorities[at].is_root) {
-		at = find_issuer(msp, msp->authorities[at].cert);
-		if (at == NO_ISSUER || length == AUTHORITIES_MAX)
-			return err_set(err, ZR_UNTRUSTED, "authority %s has no single issuer",
-			               cert_subject(msp->authorities[index].cert));
+		if (!find_issuer(msp, msp->authorities[at].cert, &at, err))
+			return err_wrap(err, "%s", cert_subject(msp->authorities[index].cert));
+		if (length == AUTHORITIES_MAX)
+			return err_set(err, ZR_UNTRUSTED, "its authorities run in a circle");
 		msp->authorities[at].is_parent = true;
 		path[length++] = cert_der(msp->authorities[at].cert);
 	}
@@ -522,9 +523,9 @@ static bool check_member(const struct msp *msp, const struct cert *cert,
 		return err_set(err, ZR_UNTRUSTED, "an authority signs no blocks");
 	if (!check_path(msp, cert, err))
 		return false;
-	size_t issuer = find_issuer(msp, cert);
-	if (issuer == NO_ISSUER)
-		return err_set(err, ZR_UNTRUSTED, "it has no single issuer");
+	size_t issuer;
+	if (!find_issuer(msp, cert, &issuer, err))
+		return false;
 	if (msp->authorities[issuer].is_parent)
 		return err_set(err, ZR_UNTRUSTED, "its issuer only issues authorities");
 	const struct hash *certifiers = &msp->authorities[issuer].certifiers;

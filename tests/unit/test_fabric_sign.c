@@ -1,4 +1,5 @@
 /* Who signed a Fabric block, and whether that is enough; on made-up channels. */
+#include <pthread.h>
 #include <setjmp.h>
 
 #include <stdarg.h>
@@ -291,6 +292,56 @@ static void signatures_beside_those_that_count_do_no_harm(void **state)
 	scene_fini(&scene);
 }
 
+/* ---- threads ---- */
+
+#define THREADS 4
+#define SIGNERS 40 /* More than a set remembers. */
+
+struct shared {
+	const struct trust *trust;
+	struct buffer blocks[SIGNERS];
+	_Atomic size_t good_count;
+};
+
+static void *verify_all(void *arg)
+{
+	struct shared *shared = arg;
+	for (size_t i = 0; i < 2 * SIGNERS; i++) {
+		struct block block;
+		struct err err;
+		if (fabric_format()->read(buffer_bytes(&shared->blocks[i % SIGNERS]), &block,
+		                          &err) &&
+		    fabric_format()->verify(shared->trust, &block, &err))
+			shared->good_count++;
+	}
+	return NULL;
+}
+
+static void a_set_may_be_shared_between_threads(void **state)
+{
+	struct scene scene;
+	struct shared shared = { .good_count = 0 };
+	pthread_t threads[THREADS];
+	scene_init(&scene, &raft);
+	shared.trust = scene.trust;
+	for (size_t i = 0; i < SIGNERS; i++) {
+		struct gen_node *node =
+			gen_node_new(scene.channel->orgs[i % 3], "orderer", SUITE_SHA256_P256);
+		struct gen_draft draft = gen_draft(scene.channel);
+		draft.signers[0] = node;
+		gen_seal(scene.channel, &draft, &shared.blocks[i]);
+		gen_node_free(node);
+	}
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, verify_all, &shared), 0);
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(shared.good_count, THREADS * 2 * SIGNERS);
+	for (size_t i = 0; i < SIGNERS; i++)
+		buffer_fini(&shared.blocks[i]);
+	scene_fini(&scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -309,6 +360,7 @@ int main(void)
 		cmocka_unit_test(a_block_of_another_channel_is_refused),
 		cmocka_unit_test(a_block_out_of_place_is_refused),
 		cmocka_unit_test(signatures_beside_those_that_count_do_no_harm),
+		cmocka_unit_test(a_set_may_be_shared_between_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

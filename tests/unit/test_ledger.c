@@ -13,6 +13,7 @@
 #include "proto/ledger.pb-c.h"
 #include "tests/lib/chain.h"
 #include "tests/lib/expect.h"
+#include "tests/lib/fault.h"
 #include "tests/lib/vectors.h"
 
 #define TIME INT64_C(1767571200000)
@@ -630,6 +631,55 @@ static void a_genesis_is_sealed_by_its_own_keys(void **state)
 	scene_fini(&scene);
 }
 
+/* ---- memory ---- */
+
+/* Builds, pins and walks two blocks, with the n-th allocation failing. */
+static bool build_and_walk(const struct scene *scene, struct err *err)
+{
+	struct buffer raw = BUFFER_EMPTY;
+	struct trust *trust = NULL;
+	struct block_header header;
+	struct walk walk;
+	struct walk_position position = { .next_height = 0 };
+	bool ok = ledger_genesis_build(&scene->set, TIME, &raw, &header, err) &&
+	          ledger_format()->trust_pin(buffer_bytes(&raw), &trust, err);
+	if (ok) {
+		struct block block;
+		walk_init(&walk, ledger_format(), trust, &header.hash, position);
+		ok = walk_block(&walk, buffer_bytes(&raw), true, &block, err) == WALK_FINE;
+		struct ledger_draft draft = { .height = 1,
+			                      .parent = header.hash,
+			                      .set = &scene->set,
+			                      .signers = scene->order,
+			                      .signer_count = 2 };
+		buffer_clear(&raw);
+		ok = ok && ledger_block_build(&draft, &raw, &header, err) &&
+		     walk_block(&walk, buffer_bytes(&raw), true, &block, err) == WALK_FINE;
+		walk_fini(&walk);
+	}
+	ledger_format()->trust_free(trust);
+	buffer_fini(&raw);
+	return ok;
+}
+
+static void any_allocation_may_fail(void **state)
+{
+	struct scene scene;
+	scene_init(&scene, SUITE_SHA256_ED25519, 2, 2);
+	for (size_t n = 1;; n++) {
+		struct err err = { .code = ZR_OK };
+		fault_at(n);
+		bool ok = build_and_walk(&scene, &err);
+		if (fault_off() == 0) {
+			assert_true(ok);
+			break;
+		}
+		if (!ok && err.code != ZR_NO_MEMORY)
+			fail_msg("allocation %zu: %s", n, err.message);
+	}
+	scene_fini(&scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -648,6 +698,7 @@ int main(void)
 		cmocka_unit_test(no_bit_of_a_block_can_be_flipped),
 		cmocka_unit_test(a_trust_set_has_one_encoding),
 		cmocka_unit_test(a_genesis_is_sealed_by_its_own_keys),
+		cmocka_unit_test(any_allocation_may_fail),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,11 +91,11 @@ static bool fits_its_chain(const struct spool_batch *batch, const struct spool_c
 }
 
 static void write_batch(struct spool_txn *txn, const struct spool_batch *batch,
-                        const struct chain_id *id, uint64_t arrival, bool again)
+                        const struct spool_chain *chain, uint64_t arrival, bool again)
 {
 	struct spool_key key = spool_key_number(arrival);
 	struct buffer *header = spool_scratch(txn);
-	spool_batch_header_encode(batch, id, arrival, header);
+	spool_batch_header_encode(batch, chain, arrival, header);
 	if (header->failed) {
 		txn_fail(&txn->txn, ZR_NO_MEMORY, "encode a batch");
 		return;
@@ -154,7 +154,7 @@ bool spool_batch_put(struct spool_txn *txn, const struct spool_batch *batch, uin
 
 	uint64_t arrival = txn->totals.arrival_next++;
 	bool was_drained = chain.pending_from == chain.next_height;
-	write_batch(txn, batch, &chain.id, arrival, false);
+	write_batch(txn, batch, &chain, arrival, false);
 	write_heights(txn, batch, arrival);
 	if (batch->trust.size > 0)
 		write_trust(txn, &chain.key, batch->trust_from, batch->trust);
@@ -230,7 +230,7 @@ bool spool_batch_repair(struct spool_txn *txn, const struct spool_batch *batch, 
 	txn->totals.held_bytes += batch->payload.size - old_size;
 	if (batch->headers[0].height < chain.anchored_next)
 		txn->totals.final_bytes += batch->payload.size - old_size;
-	write_batch(txn, batch, &chain.id, arrival, true);
+	write_batch(txn, batch, &chain, arrival, true);
 	write_heights(txn, batch, arrival);
 	spool_save_chain(txn, &chain);
 	return txn_check(&txn->txn, err);

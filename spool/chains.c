@@ -340,6 +340,7 @@ bool spool_chain_adopt(struct spool_txn *txn, const struct spool_adoption *adopt
 	chain.anchored_floor = chain.anchored_next;
 	chain.pending_from = chain.anchored_next;
 	chain.state = SPOOL_CHAIN_ACTIVE;
+	chain.delivery_held = false;
 	chain.state_since_ms = adoption->now_ms;
 	spool_text_copy(chain.state_reason, sizeof(chain.state_reason), adoption->why);
 	spool_text_copy(chain.state_who, sizeof(chain.state_who), adoption->who);

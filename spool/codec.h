@@ -56,12 +56,13 @@ bool spool_key_hash_read(struct bytes key, struct hash *out_hash);
 #define SPOOL_BLOCK_RECORD_SIZE 76 /* hash, data root, i64 time, u32 entry count */
 
 /* The header of a row of table batches, up to the payload. */
-void spool_batch_header_encode(const struct spool_batch *batch, const struct chain_id *id,
+void spool_batch_header_encode(const struct spool_batch *batch, const struct spool_chain *chain,
                                uint64_t arrival, struct buffer *out);
 
 /* A row of table batches, taken apart. Blocks are read with spool_blocks_at(). */
 struct spool_batch_row {
 	struct chain_id id;
+	char format[SPOOL_FORMAT_NAME_MAX + 1];
 	struct spool_batch_info info; /* chain is computed from id; held is true. */
 	char agent[SPOOL_AGENT_MAX + 1];
 	struct hash parent;   /* Of the first block. */
@@ -79,6 +80,8 @@ struct spool_heights_row {
 	struct bytes blocks; /* Borrowed. */
 };
 void spool_heights_encode(const struct spool_batch *batch, uint64_t arrival, struct buffer *out);
+/* The row of heights that belongs to a row of batches. */
+void spool_heights_of_row(const struct spool_batch_row *row, struct buffer *out);
 bool spool_heights_decode(struct bytes value, struct spool_heights_row *out_row);
 
 /* The index-th block of rows as above. */

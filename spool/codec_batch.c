@@ -1,7 +1,7 @@
 /* Rows of tables batches and heights.
  *
  *     batches   "ZRb1", u32 size of the header, u32 size of the payload, u64 arrival number,
- *               short chain name, epoch, u64 first height, <facts>, short agent, <blocks>; payload
+ *               short chain name, epoch, short format, u64 first height, <facts>, short agent, <blocks>; payload
  *     heights   u64 arrival number, <facts>, u32 size of the payload, <blocks>
  *
  *     <facts>   u8 policy, u8 codec, short dictionary hash (empty: none), content hash, u32 raw
@@ -22,19 +22,29 @@
 #define BEGIN_SIZE (MAGIC_SIZE + 4 + 4)
 /* The longest header there can be: bounds what salvage believes. */
 #define HEADER_SIZE_MAX                                                                            \
-	(BEGIN_SIZE + 8 + 1 + CHAIN_NAME_MAX + HASH_SIZE + 8 + 2 + 1 + HASH_SIZE + HASH_SIZE + 4 + \
-	 8 + 1 + SPOOL_AGENT_MAX + 4 + HASH_SIZE +                                                 \
+	(BEGIN_SIZE + 8 + 1 + CHAIN_NAME_MAX + HASH_SIZE + 1 + SPOOL_FORMAT_NAME_MAX + 8 + 2 + 1 + \
+	 HASH_SIZE + HASH_SIZE + 4 + 8 + 1 + SPOOL_AGENT_MAX + 4 + HASH_SIZE +                     \
 	 (size_t)SPOOL_BATCH_BLOCKS_MAX * SPOOL_BLOCK_RECORD_SIZE)
 
-static void put_facts(const struct spool_batch *batch, struct buffer *out)
+static void put_facts(const struct spool_batch_info *info, struct buffer *out)
 {
-	buffer_put_u8(out, (uint8_t)batch->policy);
-	buffer_put_u8(out, (uint8_t)batch->codec);
-	bool has_dictionary = !hash_is_zero(&batch->dictionary);
-	buffer_put_short(out, has_dictionary ? BYTES_OF(batch->dictionary) : BYTES_NONE);
-	buffer_put_hash(out, &batch->content);
-	buffer_put_u32(out, batch->raw_size);
-	buffer_put_u64(out, (uint64_t)batch->received_ms);
+	buffer_put_u8(out, (uint8_t)info->policy);
+	buffer_put_u8(out, (uint8_t)info->codec);
+	bool has_dictionary = !hash_is_zero(&info->dictionary);
+	buffer_put_short(out, has_dictionary ? BYTES_OF(info->dictionary) : BYTES_NONE);
+	buffer_put_hash(out, &info->content);
+	buffer_put_u32(out, info->raw_size);
+	buffer_put_u64(out, (uint64_t)info->received_ms);
+}
+
+static struct spool_batch_info info_of(const struct spool_batch *batch)
+{
+	return (struct spool_batch_info){ .policy = batch->policy,
+		                          .codec = batch->codec,
+		                          .dictionary = batch->dictionary,
+		                          .content = batch->content,
+		                          .raw_size = batch->raw_size,
+		                          .received_ms = batch->received_ms };
 }
 
 static bool read_facts(struct reader *reader, struct spool_batch_info *info)
@@ -99,18 +109,20 @@ struct block_header spool_block_at(struct bytes blocks, const struct hash *paren
 
 /* ---- batches ---- */
 
-void spool_batch_header_encode(const struct spool_batch *batch, const struct chain_id *id,
+void spool_batch_header_encode(const struct spool_batch *batch, const struct spool_chain *chain,
                                uint64_t arrival, struct buffer *out)
 {
 	size_t begin = out->size;
+	struct spool_batch_info info = info_of(batch);
 	buffer_put(out, BYTES_LITERAL(SPOOL_BATCH_MAGIC));
 	buffer_put_u32(out, 0); /* Size of the header: below. */
 	buffer_put_u32(out, (uint32_t)batch->payload.size);
 	buffer_put_u64(out, arrival);
-	buffer_put_short(out, bytes_of_string(id->name));
-	buffer_put_hash(out, &id->epoch);
+	buffer_put_short(out, bytes_of_string(chain->id.name));
+	buffer_put_hash(out, &chain->id.epoch);
+	buffer_put_short(out, bytes_of_string(chain->format));
 	buffer_put_u64(out, batch->headers[0].height);
-	put_facts(batch, out);
+	put_facts(&info, out);
 	buffer_put_short(out, bytes_of_string(batch->agent));
 	put_blocks(batch, out);
 	if (!out->failed)
@@ -153,6 +165,7 @@ bool spool_batch_row_decode(struct bytes value, struct spool_batch_row *out_row)
 	row.info.arrival = reader_u64(&reader);
 	struct bytes name = reader_short(&reader);
 	row.id.epoch = reader_hash(&reader);
+	struct bytes format = reader_short(&reader);
 	row.info.first_height = reader_u64(&reader);
 	if (!read_facts(&reader, &row.info))
 		return false;
@@ -161,6 +174,7 @@ bool spool_batch_row_decode(struct bytes value, struct spool_batch_row *out_row)
 	    !reader_done(&reader))
 		return false;
 	if (!read_text(name, row.id.name, sizeof(row.id.name)) ||
+	    !read_text(format, row.format, sizeof(row.format)) ||
 	    !read_text(agent, row.agent, sizeof(row.agent)) || !chain_name_valid(row.id.name))
 		return false;
 	row.info.chain = chain_key(&row.id);
@@ -172,10 +186,21 @@ bool spool_batch_row_decode(struct bytes value, struct spool_batch_row *out_row)
 
 void spool_heights_encode(const struct spool_batch *batch, uint64_t arrival, struct buffer *out)
 {
+	struct spool_batch_info info = info_of(batch);
 	buffer_put_u64(out, arrival);
-	put_facts(batch, out);
+	put_facts(&info, out);
 	buffer_put_u32(out, (uint32_t)batch->payload.size);
 	put_blocks(batch, out);
+}
+
+void spool_heights_of_row(const struct spool_batch_row *row, struct buffer *out)
+{
+	buffer_put_u64(out, row->info.arrival);
+	put_facts(&row->info, out);
+	buffer_put_u32(out, row->info.payload_size);
+	buffer_put_u32(out, row->info.block_count);
+	buffer_put_hash(out, &row->parent);
+	buffer_put(out, row->blocks);
 }
 
 bool spool_heights_decode(struct bytes value, struct spool_heights_row *out_row)

@@ -115,8 +115,10 @@ static void check_list_unique(struct load *load, const char *path, const struct 
 
 struct pair {
 	const char *low_path, *high_path;
-	const uint64_t *low, *high;
+	uint64_t *low;
+	const uint64_t *high;
 	uint64_t factor; /* low * factor must be at most high. */
+	bool adapts;     /* A low that was not given becomes half of what it may be. */
 };
 
 static void check_pair(struct load *load, const struct pair *pair)
@@ -125,6 +127,10 @@ static void check_pair(struct load *load, const struct pair *pair)
 		return;
 	if (*pair->low <= *pair->high / pair->factor)
 		return;
+	if (pair->adapts && !is_given(load, pair->low)) {
+		*pair->low = *pair->high / pair->factor / 2;
+		return;
+	}
 	const void *blamed = is_given(load, pair->low) ? pair->low : pair->high;
 	if (pair->factor == 1)
 		FAIL(load, blamed, "%s must be at most %s", pair->low_path, pair->high_path);
@@ -229,25 +235,27 @@ static void check_main_chain(struct load *load)
 
 static void check_gateway_sizes(struct load *load)
 {
-	const struct gateway_config *gateway = &load->config->gateway;
-	const struct config_limits *limits = &gateway->limits;
-	const struct config_spool *spool = &gateway->spool;
-	const struct config_main_chain *chain = &gateway->main_chain;
+	struct gateway_config *gateway = &load->config->gateway;
+	struct config_limits *limits = &gateway->limits;
+	struct config_spool *spool = &gateway->spool;
+	struct config_main_chain *chain = &gateway->main_chain;
 	const struct pair pairs[] = {
-		{ "limits.block", "limits.batch", &limits->block_bytes, &limits->batch_bytes, 1 },
+		{ "limits.block", "limits.batch", &limits->block_bytes, &limits->batch_bytes, 1,
+		  false },
 		{ "limits.batch", "limits.partial-budget", &limits->batch_bytes,
-		  &limits->partial_budget_bytes, 1 },
+		  &limits->partial_budget_bytes, 1, false },
 		{ "limits.frame", "limits.link-out", &limits->frame_bytes, &limits->link_out_bytes,
-		  1 },
+		  1, false },
 		{ "heartbeat", "limits.idle-timeout", &gateway->heartbeat_ms,
-		  &limits->idle_timeout_ms, 2 },
-		{ "spool.reserve", "spool.size", &spool->reserve_bytes, &spool->size_bytes, 2 },
+		  &limits->idle_timeout_ms, 2, false },
+		{ "spool.reserve", "spool.size", &spool->reserve_bytes, &spool->size_bytes, 2,
+		  true },
 		{ "spool.quarantine-size", "spool.size", &spool->quarantine_size_bytes,
-		  &spool->size_bytes, 2 },
+		  &spool->size_bytes, 2, true },
 		{ "spool.retention-size", "spool.size", &spool->retention_size_bytes,
-		  &spool->size_bytes, 1 },
+		  &spool->size_bytes, 1, false },
 		{ "main-chain.retry-min", "main-chain.retry-max", &chain->retry_min_ms,
-		  &chain->retry_max_ms, 1 },
+		  &chain->retry_max_ms, 1, false },
 	};
 	check_pairs(load, pairs, sizeof(pairs) / sizeof(pairs[0]));
 }
@@ -387,11 +395,11 @@ static void check_edge_chains(struct load *load)
 
 static void check_edge(struct load *load)
 {
-	const struct edge_config *edge = &load->config->edge;
+	struct edge_config *edge = &load->config->edge;
 	check_tls(load);
 	const struct pair pairs[] = {
 		{ "gateway.retry-min", "gateway.retry-max", &edge->retry_min_ms,
-		  &edge->retry_max_ms, 1 },
+		  &edge->retry_max_ms, 1, false },
 	};
 	check_pairs(load, pairs, sizeof(pairs) / sizeof(pairs[0]));
 	check_socket(load, "status.socket", &edge->status_socket);

@@ -167,7 +167,8 @@ static const struct config_key keys[] = {
 	{ "spool.reserve", CONFIG_SIZE, CONFIG_GATEWAY, ROOT(gateway.spool.reserve_bytes), "64 MiB",
 	  MIB(1), GIB(64), .reloadable = true,
 	  .text = "Part of the spool that intake leaves free, so that receipts and deletes always "
-	          "fit. At most half of spool.size." },
+	          "fit. At most half of spool.size; if it is not given, a quarter of a spool for "
+	          "which it is too large." },
 	{ "spool.retention", CONFIG_DURATION, CONFIG_GATEWAY, ROOT(gateway.spool.retention_ms),
 	  "30 d", 0, 3650 * DAY, .reloadable = true,
 	  .text = "Blocks are kept for so long after their anchor is final. Hashes and proofs are "
@@ -178,7 +179,8 @@ static const struct config_key keys[] = {
 	          "first. 0: never." },
 	{ "spool.quarantine-size", CONFIG_SIZE, CONFIG_GATEWAY,
 	  ROOT(gateway.spool.quarantine_size_bytes), "256 MiB", MIB(1), TIB(1), .reloadable = true,
-	  .text = "Bytes that quarantine may hold. At most half of spool.size." },
+	  .text = "Bytes that quarantine may hold. At most half of spool.size; if it is not given, "
+	          "a quarter of a spool for which it is too large." },
 
 	/* ---- receipts ---- */
 	{ "receipts.key", CONFIG_PATH, CONFIG_GATEWAY, ROOT(gateway.receipts.key), .required = true,

@@ -58,14 +58,14 @@ static const struct command_option_row option_rows[OPTION_COUNT] = {
 	[OPTION_TRUSTED] = { "--trusted", "FILE",
 	                     "The main chain's public keys or certificates, in PEM." },
 	[OPTION_WITHIN] = { "--within", "DURATION",
-	                    "How soon is soon to expire; 30 d if it is not given." },
+	                    "How soon is soon to expire; 30 d if it is not given, and a tenth of "
+	                    "it for lists." },
 };
 
 static const struct command_row rows[COMMAND_COUNT] = {
 	[COMMAND_STATUS] = { "status", "", .text = "How the gateway stands, on one page.",
 	                     .more = "Exits with 3 where something needs attention: a full spool, "
-	                             "a "
-	                             "lane that stopped, a frozen chain, a gap." },
+	                             "a lane that stopped, a frozen chain, a gap." },
 	[COMMAND_CHAINS_LIST] = { "chains list", "", .options = PAGE | O(CLASS) | O(STATE),
 	                          .text = "The chains, with state and watermarks." },
 	[COMMAND_CHAINS_SHOW] = { "chains show", "NAME", 0, 1, 1,
@@ -76,30 +76,24 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                         .text = "Enrol a chain: into the folder of chains, then reload.",
 	                         .more = "Writes NAME.yaml and a copy of the pinned block into "
 	                                 "chains-folder, checks the whole configuration with them, "
-	                                 "and "
-	                                 "asks the daemon to reload it. If the daemon refuses, the "
-	                                 "files "
-	                                 "are removed again; if it does not run, they wait for its "
-	                                 "next "
-	                                 "start." },
+	                                 "and asks the daemon to reload it. If the daemon refuses, "
+	                                 "the files are removed again; if it does not run, they "
+	                                 "wait for its next start." },
 	[COMMAND_CHAINS_RENEW] = { "chains renew", "NAME", CHANGES | DRY_RUN | COMMAND_SENDS, 1, 1,
 	                           O(TRUST), .needs = O(TRUST),
 	                           .text = "Admit a new epoch (a new genesis) under an old name.",
 	                           .more = "The old epoch is retired: it takes no more blocks, and "
-	                                   "what is "
-	                                   "pending is still delivered. This is not a fork." },
+	                                   "what is pending is still delivered. This is not a "
+	                                   "fork." },
 	[COMMAND_CHAINS_MOVE] = { "chains move", "NAME",
 	                          CHANGES | DRY_RUN | COMMAND_SENDS | COMMAND_GIVES, 1, 1,
 	                          O(IN) | O(OUT),
 	                          .text = "Hand a chain over to another gateway's store.",
 	                          .more = "With --out the chain is retired here, and its tip, "
-	                                  "watermark "
-	                                  "and trust set are written to the file; with --in the "
-	                                  "other "
-	                                  "gateway takes it over from there. Its agents must then "
-	                                  "forget "
-	                                  "the store that they have pinned: zonerelay-edge "
-	                                  "forget-store." },
+	                                  "watermark and trust set are written to the file; with "
+	                                  "--in the other gateway takes it over from there. Its "
+	                                  "agents must then forget the store that they have "
+	                                  "pinned: zonerelay-edge unpin." },
 	[COMMAND_CHAINS_FREEZE] = { "chains freeze", "NAME", CHANGES | DRY_RUN, 1, 1,
 	                            O(HOLD_DELIVERY),
 	                            .text = "Take no more blocks of a chain until it is "
@@ -110,16 +104,14 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                          O(NEXT) | O(TIP) | O(ANCHORED),
 	                          .text = "After a restore: say where a chain goes on.",
 	                          .more = "Without options, at what its agent still holds. Heights "
-	                                  "that "
-	                                  "nobody holds any more are declared lost, with a "
+	                                  "that nobody holds any more are declared lost, with a "
 	                                  "tombstone." },
 	[COMMAND_ADOPT_LANE] = { "adopt lane", "LANE", CHANGES | DRY_RUN, 1, 1,
 	                         .text = "After a restore: go on after the main chain's head of a "
 	                                 "lane, and send again." },
 	[COMMAND_ADOPT_STORE] = { "adopt store", "", CHANGES | DRY_RUN,
 	                          .text = "After a restore: everything is adopted; the store "
-	                                  "counts "
-	                                  "as whole again." },
+	                                  "counts as whole again." },
 	[COMMAND_PENDING] = { "pending", "[NAME]", 0, 0, 1, PAGE | O(CLASS),
 	                      .text = "What is durable here and not yet final on the main chain." },
 	[COMMAND_GAPS] = { "gaps", "[NAME]", 0, 0, 1, PAGE,
@@ -129,8 +121,7 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                     .text = "Ask the edge to send blocks again." },
 	[COMMAND_REPLAY] = { "replay", "NAME RANGES", CHANGES | DRY_RUN, 2, 2,
 	                     .text = "Send anchors to the main chain again from the spool: the "
-	                             "same "
-	                             "ones, under the same keys." },
+	                             "same ones, under the same keys." },
 	[COMMAND_ANCHORS_LIST] = { "anchors list", "", .options = PAGE | O(STATE),
 	                           .text = "The anchors of the lane, newest last." },
 	[COMMAND_ANCHORS_SHOW] = { "anchors show", "SEQ", 0, 1, 1,
@@ -153,10 +144,8 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	[COMMAND_EVIDENCE_VERIFY] = { "evidence verify", "FILE", OFFLINE, 1, 1, O(TRUST),
 	                              .text = "Does a bundle prove that a chain forked?",
 	                              .more = "With --trust the bundle's trust set must be the one "
-	                                      "of that "
-	                                      "pinned block; without it the set inside is "
-	                                      "believed, and "
-	                                      "the output says so." },
+	                                      "of that pinned block; without it the set inside is "
+	                                      "believed, and the output says so." },
 	[COMMAND_PROOF_GET] = { "proof get", "NAME HEIGHT", COMMAND_GIVES, 2, 2, O(OUT),
 	                        .needs = O(OUT),
 	                        .text = "Write the proof that a block is anchored to a file." },
@@ -167,15 +156,11 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	[COMMAND_BLOCKS_VERIFY] = { "blocks verify", "PATH...", OFFLINE, 1, COMMAND_ARGUMENTS_MAX,
 	                            O(FORMAT) | O(TRUST) | O(POLICY), .needs = O(FORMAT) | O(TRUST),
 	                            .text = "Verify block files or folders in height order from a "
-	                                    "pinned "
-	                                    "block.",
+	                                    "pinned block.",
 	                            .more = "One line for each block: HEIGHT HASH OK, or HEIGHT "
-	                                    "HASH BAD "
-	                                    "and the reason. Copies of a block with other "
-	                                    "signatures are "
-	                                    "each checked and count as one height; two different "
-	                                    "blocks "
-	                                    "at one height are a fork." },
+	                                    "HASH BAD and the reason. Copies of a block with other "
+	                                    "signatures are each checked and count as one height; "
+	                                    "two different blocks at one height are a fork." },
 	[COMMAND_RECONCILE] = { "reconcile", "[NAME...]", 0, 0, COMMAND_ARGUMENTS_MAX, PAGE,
 	                        .text = "Compare edge, spool and main chain for each chain.",
 	                        .more = "Exits with 4 on any difference." },
@@ -191,8 +176,7 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                           .needs = O(OUT),
 	                           .text = "Write blocks of a chain from the spool into a folder.",
 	                           .more = "One file for each block, NAME_HEIGHT.block, in the "
-	                                   "folder of "
-	                                   "--out." },
+	                                   "folder of --out." },
 	[COMMAND_SPOOL_SALVAGE] = { "spool salvage", "[DIR]", OFFLINE, 0, 1, O(OUT),
 	                            .needs = O(OUT),
 	                            .text = "Read whole batches out of a damaged spool, without "
@@ -207,8 +191,7 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                            .text = "Make a new spool from a backup or from what was "
 	                                    "salvaged.",
 	                            .more = "The daemon then sends nothing until \"adopt\" has "
-	                                    "said what "
-	                                    "became of the time since the backup." },
+	                                    "said what became of the time since the backup." },
 	[COMMAND_CERTS] = { "certs", "", OFFLINE, .options = O(WITHIN),
 	                    .text = "Certificates and revocation lists of the zone file, and when "
 	                            "they expire.",

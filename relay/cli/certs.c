@@ -8,6 +8,9 @@
 
 #define WITHIN_MS_DEFAULT (INT64_C(30) * 86400000)
 
+/* Lists are made again much more often than certificates: they are soon to expire this much later. */
+#define LIST_PART 10
+
 struct listing {
 	json_t *certificates; /* Owned. */
 	int64_t now_ms;
@@ -16,7 +19,8 @@ struct listing {
 	bool broken; /* Something cannot be read. */
 };
 
-static const char *state_of(struct listing *listing, int64_t from_ms, int64_t until_ms)
+static const char *state_of(struct listing *listing, int64_t from_ms, int64_t until_ms,
+                            int64_t within_ms)
 {
 	if (until_ms <= listing->now_ms) {
 		listing->soon = true;
@@ -26,7 +30,7 @@ static const char *state_of(struct listing *listing, int64_t from_ms, int64_t un
 		listing->soon = true;
 		return "not valid yet";
 	}
-	if (until_ms - listing->now_ms < listing->within_ms) {
+	if (until_ms - listing->now_ms < within_ms) {
 		listing->soon = true;
 		return "expires soon";
 	}
@@ -46,9 +50,10 @@ static void add_cert(struct listing *listing, const char *key, const char *file,
 	int64_t from_ms = cert_not_before_ms(cert);
 	int64_t until_ms = cert_not_after_ms(cert);
 	add(listing, key, file,
-	    json_pack("{s:s,s:I,s:I,s:s,s:s}", "state", state_of(listing, from_ms, until_ms),
-	              "not_before_ms", (json_int_t)from_ms, "not_after_ms", (json_int_t)until_ms,
-	              "subject", cert_subject(cert), "serial", cert_serial(cert)));
+	    json_pack("{s:s,s:I,s:I,s:s,s:s}", "state",
+	              state_of(listing, from_ms, until_ms, listing->within_ms), "not_before_ms",
+	              (json_int_t)from_ms, "not_after_ms", (json_int_t)until_ms, "subject",
+	              cert_subject(cert), "serial", cert_serial(cert)));
 }
 
 static void add_file(struct listing *listing, const char *key, const char *file)
@@ -94,7 +99,8 @@ static void add_crls(struct listing *listing, const struct config_tls *tls)
 		const struct tls_facts *facts = tls_context_facts(context);
 		add(listing, "tls.crl", tls->crl.items[i],
 		    json_pack("{s:s,s:I,s:I}", "state",
-		              state_of(listing, INT64_MIN, facts->crl_next_update_ms),
+		              state_of(listing, INT64_MIN, facts->crl_next_update_ms,
+		                       listing->within_ms / LIST_PART),
 		              "not_after_ms", (json_int_t)facts->crl_next_update_ms, "revoked",
 		              (json_int_t)facts->revoked_count));
 		tls_context_free(context);

@@ -95,7 +95,7 @@ static bool help_on_group(const char *word)
 
 int cli_help(struct cli *cli)
 {
-	if (cli->line->command != COMMAND_HELP) {
+	if (cli_option(cli, OPTION_HELP) != NULL) {
 		help_on(cli->line->command);
 		return EXIT_OK;
 	}

@@ -285,6 +285,20 @@ static void an_agents_file_is_read(void **state)
 	config_free(config);
 }
 
+static void a_small_spool_has_a_small_reserve(void **state)
+{
+	const char *yaml = "zone: iii\n"
+			   "listen: [\"127.0.0.1:7443\"]\n"
+			   "tls: {certificate: a.pem, key: a.key, ca: ca.pem}\n"
+			   "spool: {dir: spool, size: 64 MiB}\n"
+			   "receipts: {key: r.key, certificate: r.pem}\n"
+			   "main-chain: {endpoints: [\"https://main.example:7480\"]}\n";
+	struct config *config = load(put_text(state, "c.yaml", yaml), CONFIG_GATEWAY);
+	assert_int_equal(config->gateway.spool.reserve_bytes, 16 << 20);
+	assert_int_equal(config->gateway.spool.quarantine_size_bytes, 16 << 20);
+	config_free(config);
+}
+
 /* ---- mistakes: each kind, with its place ---- */
 
 static void unknown_keys_are_named_with_the_one_that_was_meant(void **state)
@@ -920,6 +934,7 @@ int main(void)
 		TEST(every_type_of_value_is_read),
 		TEST(a_chain_has_its_classs_policy_unless_it_has_its_own),
 		TEST(an_agents_file_is_read),
+		TEST(a_small_spool_has_a_small_reserve),
 		TEST(unknown_keys_are_named_with_the_one_that_was_meant),
 		TEST(keys_given_twice_are_named_with_the_first),
 		TEST(values_of_the_wrong_type_are_refused),

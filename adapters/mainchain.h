@@ -21,18 +21,19 @@ struct event_base;
 struct mainchain; /* Opaque, each adapter has its own. */
 
 enum mainchain_call {
-	MAINCHAIN_PUT,    /* A compressed batch (or dictionary) by content hash. */
-	MAINCHAIN_SUBMIT, /* An anchor. */
-	MAINCHAIN_LOOKUP, /* An anchor by key. */
-	MAINCHAIN_HEAD,   /* The newest anchor of a lane, and the fence. */
-	MAINCHAIN_FENCE,  /* Compare-and-swap of the fence. */
+	MAINCHAIN_PUT,     /* A compressed batch (or dictionary) by content hash. */
+	MAINCHAIN_SUBMIT,  /* An anchor. */
+	MAINCHAIN_LOOKUP,  /* An anchor by key. */
+	MAINCHAIN_HEAD,    /* The newest anchor of a lane, and the fence. */
+	MAINCHAIN_FENCE,   /* Compare-and-swap of the fence. */
+	MAINCHAIN_CONTENT, /* What was recorded as anchor `seq` of a lane. */
 };
 
 enum mainchain_outcome {
-	MAINCHAIN_OK,       /* PUT, FENCE, HEAD: done; fields below. */
+	MAINCHAIN_OK,       /* PUT, FENCE, HEAD, CONTENT: done; fields below. */
 	MAINCHAIN_INCLUDED, /* SUBMIT, LOOKUP: recorded, may still be reorganised away. */
 	MAINCHAIN_FINAL,    /* SUBMIT, LOOKUP: recorded for good; evidence is given. */
-	MAINCHAIN_ABSENT, /* LOOKUP: not recorded as of `height`, and a node at or past it says so.
+	MAINCHAIN_ABSENT, /* LOOKUP, CONTENT: not recorded as of `height`, and a node at or past it says so.
 	                     Never below a height that this adapter has seen since it was opened. */
 	MAINCHAIN_REJECTED, /* SUBMIT: will never be accepted as it is; `reject` says why. PUT: likewise. */
 	MAINCHAIN_FENCED,  /* SUBMIT, FENCE: another holder has a newer fence: `fence`. */
@@ -67,7 +68,10 @@ struct mainchain_answer {
 	struct bytes
 		evidence; /* FINAL: the main chain's own proof. Borrowed until the callback returns. */
 	int64_t retry_after_ms; /* Where the main chain asked for it; 0 otherwise. */
-	const char *detail;     /* For people: status, endpoint, message. Borrowed likewise. */
+	/* CONTENT: the anchor content as it was submitted; it is of that lane and seq and right in
+	 * itself. Borrowed likewise. */
+	struct bytes content_bytes;
+	const char *detail; /* For people: status, endpoint, message. Borrowed likewise. */
 };
 
 typedef void mainchain_on_answer(const struct mainchain_answer *answer, void *arg);
@@ -137,6 +141,10 @@ struct mainchain_adapter {
 	/* If the fence in force is expected, it becomes expected + 1 and ours. */
 	bool (*fence)(struct mainchain *mainchain, uint64_t token, uint16_t lane, uint64_t expected,
 	              struct err *err);
+
+	/* After a restore of our own spool: what did we submit? */
+	bool (*content)(struct mainchain *mainchain, uint64_t token, uint16_t lane, uint64_t seq,
+	                struct err *err);
 
 	size_t (*endpoint_count)(const struct mainchain *mainchain);
 	void (*endpoint_status)(const struct mainchain *mainchain, size_t index,

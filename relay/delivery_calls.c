@@ -357,7 +357,7 @@ static const char *call_name(enum mainchain_call call)
 	static const char *const names[] = {
 		[MAINCHAIN_PUT] = "put",       [MAINCHAIN_SUBMIT] = "submit",
 		[MAINCHAIN_LOOKUP] = "lookup", [MAINCHAIN_HEAD] = "head",
-		[MAINCHAIN_FENCE] = "fence",
+		[MAINCHAIN_FENCE] = "fence",   [MAINCHAIN_CONTENT] = "content",
 	};
 	return names[call];
 }

@@ -7,7 +7,9 @@
 #define PUT    (1u << MAINCHAIN_PUT)
 #define SUBMIT (1u << MAINCHAIN_SUBMIT)
 #define FENCE  (1u << MAINCHAIN_FENCE)
-#define ANY    (PUT | SUBMIT | FENCE | 1u << MAINCHAIN_LOOKUP | 1u << MAINCHAIN_HEAD)
+#define ANY                                                                     \
+	(PUT | SUBMIT | FENCE | 1u << MAINCHAIN_LOOKUP | 1u << MAINCHAIN_HEAD | \
+	 1u << MAINCHAIN_CONTENT)
 
 static const struct api_reason_row rows[API_REASON_COUNT] = {
 	[API_PREVIOUS] = { "previous", { 409, 0 }, MAINCHAIN_REJECT_PREVIOUS, SUBMIT },

@@ -477,6 +477,15 @@ static bool http_fence(struct mainchain *mainchain, uint64_t token, uint16_t lan
 	return add_call(mainchain, &question, BYTES_NONE, err);
 }
 
+static bool http_content(struct mainchain *mainchain, uint64_t token, uint16_t lane, uint64_t seq,
+                         struct err *err)
+{
+	struct http_question question = {
+		.call = MAINCHAIN_CONTENT, .token = token, .lane = lane, .seq = seq
+	};
+	return add_call(mainchain, &question, BYTES_NONE, err);
+}
+
 static size_t http_endpoint_count(const struct mainchain *mainchain)
 {
 	return mainchain->endpoints.count;
@@ -503,6 +512,7 @@ const struct mainchain_adapter *mainchain_http(void)
 		.lookup = http_lookup,
 		.head = http_head,
 		.fence = http_fence,
+		.content = http_content,
 		.endpoint_count = http_endpoint_count,
 		.endpoint_status = http_endpoint_status,
 		.evidence_check = http_evidence_check,

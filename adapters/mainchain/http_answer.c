@@ -193,6 +193,8 @@ static bool read_good(struct http_answer *answer, const struct http_question *qu
 		return read_head(answer, question, object);
 	case MAINCHAIN_FENCE:
 		return read_fence(answer, question, object);
+	case MAINCHAIN_CONTENT:
+		break; /* A good one is no JSON: read_content(). */
 	}
 	return false;
 }
@@ -203,8 +205,8 @@ static bool read_absent(struct http_answer *answer, const struct http_question *
                         const json_t *object)
 {
 	answer->view.outcome = MAINCHAIN_ABSENT;
-	return question->call == MAINCHAIN_LOOKUP && member_is(object, "status", "absent") &&
-	       read_height(answer, object);
+	bool may_be = question->call == MAINCHAIN_LOOKUP || question->call == MAINCHAIN_CONTENT;
+	return may_be && member_is(object, "status", "absent") && read_height(answer, object);
 }
 
 /* Nobody may take a refused look-up for a refused anchor: only what was to be recorded or stored is
@@ -296,14 +298,40 @@ static bool read_object(struct http_answer *answer, const struct http_question *
 	return read_refusal(answer, question, response, object);
 }
 
+/* The bytes are believed only if they are an anchor of that place, right in itself. */
+static bool read_content(struct http_answer *answer, const struct http_question *question,
+                         const struct http_response *response)
+{
+	struct anchor_decoded *decoded;
+	struct err err;
+	if (question->call != MAINCHAIN_CONTENT || response->status != 200)
+		return false;
+	if (!anchor_content_decode(response->body, &decoded, &err)) {
+		http_answer_tell(answer, "no anchor: %s", err.message);
+		return false;
+	}
+	const struct anchor *anchor = anchor_decoded_view(decoded);
+	bool fits = anchor->lane == question->lane && anchor->seq == question->seq;
+	anchor_decoded_free(decoded);
+	if (!fits) {
+		http_answer_tell(answer, "the anchor of another place");
+		return false;
+	}
+	answer->view.outcome = MAINCHAIN_OK;
+	answer->view.content_bytes = response->body;
+	return true;
+}
+
 void http_answer_read(struct http_answer *answer, const struct http_question *question,
                       const struct http_response *response, const struct trusted *trusted)
 {
 	http_answer_begin(answer, question, MAINCHAIN_UNKNOWN);
 	json_t *object = json_loadb((const char *)response->body.data, response->body.size,
 	                            JSON_REJECT_DUPLICATES, NULL);
-	bool from_api =
-		json_is_object(object) && read_object(answer, question, response, object, trusted);
+	bool from_api = object == NULL
+	                        ? read_content(answer, question, response)
+	                        : json_is_object(object) &&
+	                                  read_object(answer, question, response, object, trusted);
 	json_decref(object);
 
 	if (!from_api) {

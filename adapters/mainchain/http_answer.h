@@ -15,7 +15,7 @@ struct http_question {
 	uint16_t lane;
 	struct hash key;  /* SUBMIT, LOOKUP: the anchor's key. PUT: the content hash. */
 	struct hash root; /* SUBMIT */
-	uint64_t seq;     /* SUBMIT */
+	uint64_t seq;     /* SUBMIT, CONTENT */
 	uint64_t fence;   /* SUBMIT: ours. FENCE: the one expected. */
 };
 

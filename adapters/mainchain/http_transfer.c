@@ -19,7 +19,7 @@
 static size_t on_body(char *data, size_t one, size_t size, void *arg)
 {
 	struct http_transfer *transfer = arg;
-	if (transfer->body.size + size > API_ANSWER_SIZE_MAX) {
+	if (transfer->body.size + size > transfer->body_max_bytes) {
 		transfer->too_large = true;
 		return 0;
 	}
@@ -49,6 +49,7 @@ static const struct request_shape shapes[] = {
 	[MAINCHAIN_LOOKUP] = { "GET", NULL },
 	[MAINCHAIN_HEAD] = { "GET", NULL },
 	[MAINCHAIN_FENCE] = { "POST", "Content-Type: application/json" },
+	[MAINCHAIN_CONTENT] = { "GET", NULL },
 };
 
 static void write_path(const struct http_question *question, char out_path[static PATH_SIZE_MAX])
@@ -70,6 +71,10 @@ static void write_path(const struct http_question *question, char out_path[stati
 	case MAINCHAIN_FENCE:
 		(void)snprintf(out_path, PATH_SIZE_MAX, "/v1/lanes/%u/fence", question->lane);
 		break;
+	case MAINCHAIN_CONTENT:
+		(void)snprintf(out_path, PATH_SIZE_MAX, "/v1/lanes/%u/sequence/%" PRIu64,
+		               question->lane, question->seq);
+		break;
 	}
 }
 
@@ -86,8 +91,8 @@ static bool add_headers(struct http_transfer *transfer, const struct http_questi
 {
 	char line[HTTP_TOKEN_MAX + 64];
 	/* We would wait for a "100 Continue" that many gateways never send. */
-	bool added =
-		add_header(transfer, "Expect:") && add_header(transfer, "Accept: application/json");
+	bool added = add_header(transfer, "Expect:") &&
+	             add_header(transfer, "Accept: application/json, application/octet-stream");
 	if (added && shapes[question->call].content_type != NULL)
 		added = add_header(transfer, shapes[question->call].content_type);
 	if (added && question->call == MAINCHAIN_SUBMIT) {
@@ -175,6 +180,8 @@ bool http_transfer_new(struct http_transfer **out_transfer, const struct http_qu
 	struct http_transfer *transfer = calloc(1, sizeof(*transfer));
 	if (transfer == NULL)
 		return err_set(err, ZR_NO_MEMORY, "a request");
+	transfer->body_max_bytes =
+		question->call == MAINCHAIN_CONTENT ? ANCHOR_CONTENT_SIZE_MAX : API_ANSWER_SIZE_MAX;
 
 	if (question->call == MAINCHAIN_FENCE) {
 		buffer_printf(&transfer->out_of_line, "{\"expected\":%" PRIu64 "}",

@@ -162,6 +162,7 @@ static void on_answer(const struct mainchain_answer *answer, void *arg)
 	struct world_answer *kept = &world->answers[world->answer_count++];
 	*kept = (struct world_answer){ .view = *answer, .evidence = BUFFER_EMPTY };
 	buffer_put(&kept->evidence, answer->evidence);
+	buffer_put(&kept->evidence, answer->content_bytes); /* Never both. */
 	assert_non_null(answer->detail);
 	(void)snprintf(kept->detail, sizeof(kept->detail), "%.200s", answer->detail);
 	kept->view.evidence = buffer_bytes(&kept->evidence);
@@ -332,6 +333,15 @@ const struct world_answer *world_submit(struct chain_world *world, const struct 
                                         const struct world_anchor *anchor)
 {
 	return world_wait(world, world_submit_begin(world, lane, anchor));
+}
+
+const struct world_answer *world_content(struct chain_world *world, uint16_t lane, uint64_t seq)
+{
+	struct err err;
+	uint64_t token = ++world->token_next;
+	if (!world->setup->adapter->content(world->mainchain, token, lane, seq, &err))
+		fail_msg("%s", err.message);
+	return world_wait(world, token);
 }
 
 const struct world_answer *world_lookup(struct chain_world *world, uint16_t lane,

@@ -111,6 +111,7 @@ const struct world_answer *world_submit(struct chain_world *world, const struct 
                                         const struct world_anchor *anchor);
 const struct world_answer *world_lookup(struct chain_world *world, uint16_t lane,
                                         const struct hash *key);
+const struct world_answer *world_content(struct chain_world *world, uint16_t lane, uint64_t seq);
 const struct world_answer *world_head(struct chain_world *world, uint16_t lane);
 const struct world_answer *world_fence(struct chain_world *world, uint16_t lane, uint64_t expected);
 const struct world_answer *world_put(struct chain_world *world, struct bytes payload);

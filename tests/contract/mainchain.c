@@ -74,6 +74,21 @@ static void a_fence_is_acquired_by_one(void **state)
 	world_anchor_fini(&anchor);
 }
 
+static void what_was_submitted_can_be_asked_for_by_its_place(void **state)
+{
+	struct chain_world *world = *state;
+	struct world_lane lane = world_lane(world);
+	struct world_anchor anchor;
+	world_anchor(&anchor, &lane, 2, three_chains);
+	assert_outcome(world_content(world, lane.lane, anchor.anchor.seq), MAINCHAIN_ABSENT);
+	(void)world_submit(world, &lane, &anchor);
+	(void)world_lookup_final(world, lane.lane, &anchor.key);
+	const struct world_answer *answer = world_content(world, lane.lane, anchor.anchor.seq);
+	assert_outcome(answer, MAINCHAIN_OK);
+	assert_true(bytes_equal(buffer_bytes(&answer->evidence), buffer_bytes(&anchor.content)));
+	world_anchor_fini(&anchor);
+}
+
 static void an_anchor_is_included_then_final_with_evidence(void **state)
 {
 	struct chain_world *world = *state;
@@ -751,6 +766,7 @@ static int run_contract(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_fence_is_acquired_by_one),
+		TEST(what_was_submitted_can_be_asked_for_by_its_place),
 		TEST(an_anchor_is_included_then_final_with_evidence),
 		TEST(a_repeated_key_gets_the_first_answer_again),
 		TEST(a_known_key_with_another_body_is_rejected),

@@ -162,6 +162,7 @@ static void on_request(struct sim *sim, const struct event *event)
 		take_fence(sim, event->c, &answer);
 		break;
 	case MAINCHAIN_PUT:
+	case MAINCHAIN_CONTENT:
 		break;
 	}
 	if (sim_chance(sim, sim->profile.answer_lost_permille)) {

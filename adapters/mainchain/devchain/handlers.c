@@ -220,6 +220,25 @@ static void get_content(struct exchange *exchange)
 	reply_found(exchange, done, found, &content, &err);
 }
 
+/* As a gateway asks that lost its memory of them. */
+static void get_sequence(struct exchange *exchange)
+{
+	struct buffer content = BUFFER_EMPTY;
+	struct err err;
+	bool found = false;
+	bool done = ledger_sequence(ledger_of(exchange), exchange->lane, exchange->height,
+	                            &exchange->hash, &found, &err) &&
+	            (!found ||
+	             ledger_content(ledger_of(exchange), &exchange->hash, &content, &found, &err));
+	if (done && !found) {
+		reply_json(exchange, 404,
+		           json_pack("{s:s, s:o}", "status", "absent", "height",
+		                     number(ledger_height(ledger_of(exchange)))));
+		return;
+	}
+	reply_found(exchange, done, found, &content, &err);
+}
+
 /* ---- lanes ---- */
 
 static void head(struct exchange *exchange)
@@ -469,6 +488,7 @@ static const struct route routes[] = {
 	{ EVHTTP_REQ_GET, "/v1/lanes/{lane}/anchors/{key}/proof", MISBEHAVE_NO_CALL, get_proof },
 	{ EVHTTP_REQ_GET, "/v1/lanes/{lane}/anchors/{key}/content", MISBEHAVE_NO_CALL,
 	  get_content },
+	{ EVHTTP_REQ_GET, "/v1/lanes/{lane}/sequence/{seq}", MAINCHAIN_CONTENT, get_sequence },
 	{ EVHTTP_REQ_GET, "/v1/lanes/{lane}/head", MAINCHAIN_HEAD, head },
 	{ EVHTTP_REQ_POST, "/v1/lanes/{lane}/fence", MAINCHAIN_FENCE, fence },
 	{ EVHTTP_REQ_GET, "/v1/blocks/{height}", MISBEHAVE_NO_CALL, get_block },

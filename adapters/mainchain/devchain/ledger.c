@@ -285,6 +285,19 @@ bool ledger_get_batch(struct ledger *ledger, const struct hash *content, struct 
 	return copy_value(ledger, TABLE_BATCHES, BYTES_OF(content->bytes), out, out_found, err);
 }
 
+bool ledger_sequence(struct ledger *ledger, uint16_t lane, uint64_t seq, struct hash *out_key,
+                     bool *out_found, struct err *err)
+{
+	struct ledger_key at = sequence_key(lane, seq);
+	struct buffer value = BUFFER_EMPTY;
+	bool done =
+		copy_value(ledger, TABLE_SEQUENCE, ledger_key_bytes(&at), &value, out_found, err);
+	if (done && *out_found && !hash_from_bytes(out_key, buffer_bytes(&value)))
+		done = err_set(err, ZR_CORRUPT, "the key of an anchor is malformed");
+	buffer_fini(&value);
+	return done;
+}
+
 bool ledger_content(struct ledger *ledger, const struct hash *key, struct buffer *out,
                     bool *out_found, struct err *err)
 {

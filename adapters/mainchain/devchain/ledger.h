@@ -107,6 +107,9 @@ bool ledger_make_block(struct ledger *ledger, struct ledger_submission *const *s
 /* The place of key in lane in blocks up to as_of. */
 bool ledger_find(struct ledger *ledger, uint16_t lane, const struct hash *key, uint64_t as_of,
                  bool *out_found, struct ledger_place *out_place, struct err *err) MUST_CHECK;
+/* The key of anchor seq of lane. */
+bool ledger_sequence(struct ledger *ledger, uint16_t lane, uint64_t seq, struct hash *out_key,
+                     bool *out_found, struct err *err) MUST_CHECK;
 bool ledger_content(struct ledger *ledger, const struct hash *key, struct buffer *out,
                     bool *out_found, struct err *err) MUST_CHECK;
 /* The block of place must be final. Appends. */

@@ -46,7 +46,7 @@ static const struct kind_row kinds[MISBEHAVE_COUNT] = {
 
 static const char *const call_names[] = {
 	[MAINCHAIN_PUT] = "put",   [MAINCHAIN_SUBMIT] = "submit", [MAINCHAIN_LOOKUP] = "lookup",
-	[MAINCHAIN_HEAD] = "head", [MAINCHAIN_FENCE] = "fence",
+	[MAINCHAIN_HEAD] = "head", [MAINCHAIN_FENCE] = "fence",   [MAINCHAIN_CONTENT] = "content",
 };
 #define CALL_COUNT (sizeof(call_names) / sizeof(call_names[0]))
 

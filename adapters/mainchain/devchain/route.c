@@ -87,7 +87,8 @@ static enum segment match_segment(struct bytes wanted, struct bytes given,
 	if (bytes_equal(wanted, BYTES_LITERAL("{lane}"))) {
 		good = route_number(given, UINT16_MAX, &number);
 		exchange->lane = good ? (uint16_t)number : 0;
-	} else if (bytes_equal(wanted, BYTES_LITERAL("{height}"))) {
+	} else if (bytes_equal(wanted, BYTES_LITERAL("{height}")) ||
+	           bytes_equal(wanted, BYTES_LITERAL("{seq}"))) {
 		good = route_number(given, MAIN_NUMBER_MAX, &exchange->height);
 	} else {
 		good = read_hash(given, &exchange->hash);

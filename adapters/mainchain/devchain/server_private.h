@@ -16,8 +16,9 @@ typedef void exchange_handler(struct exchange *exchange);
 
 struct route {
 	enum evhttp_cmd_type method;
-	const char *path; /* {lane}, {key}, {content} and {height} stand for what they say. */
-	int call;         /* enum mainchain_call, or MISBEHAVE_NO_CALL. */
+	const char
+		*path; /* {lane}, {key}, {content}, {height} and {seq} stand for what they say. */
+	int call;      /* enum mainchain_call, or MISBEHAVE_NO_CALL. */
 	exchange_handler *handler;
 };
 
@@ -32,7 +33,7 @@ struct exchange {
 	/* From the path: */
 	uint16_t lane;
 	struct hash hash; /* {key} or {content} */
-	uint64_t height;
+	uint64_t height;  /* {height} or {seq} */
 	/* The body: */
 	struct buffer body;
 	struct ledger_submission submission;

@@ -88,14 +88,18 @@ ORDER = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
 
 
+# Points are (X, Y, Z, T) with x = X/Z, y = Y/Z, xy = T/Z (RFC 8032, section 5.1.4): no division until packed.
+
 def add(left, right):
-    (x1, y1), (x2, y2) = left, right
-    t = D * x1 * x2 * y1 * y2 % P
-    return ((x1 * y2 + x2 * y1) * pow(1 + t, P - 2, P) % P, (y1 * y2 + x1 * x2) * pow(1 - t, P - 2, P) % P)
+    (x1, y1, z1, t1), (x2, y2, z2, t2) = left, right
+    a, b = (y1 - x1) * (y2 - x2) % P, (y1 + x1) * (y2 + x2) % P
+    c, d = 2 * t1 * t2 * D % P, 2 * z1 * z2 % P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % P, g * h % P, f * g % P, e * h % P
 
 
 def multiply(point, times):
-    result = (0, 1)
+    result = (0, 1, 1, 0)
     while times:
         if times & 1:
             result = add(result, point)
@@ -110,11 +114,14 @@ def base_point():
     x = pow(square, (P + 3) // 8, P)
     if x * x % P != square:
         x = x * pow(2, (P - 1) // 4, P) % P
-    return (x if x % 2 == 0 else P - x, y)
+    x = x if x % 2 == 0 else P - x
+    return x, y, 1, x * y % P
 
 
 def pack_point(point):
-    return (point[1] | (point[0] & 1) << 255).to_bytes(32, "little")
+    x, y, z, _ = point
+    inverse = pow(z, P - 2, P)
+    return (y * inverse % P | (x * inverse % P & 1) << 255).to_bytes(32, "little")
 
 
 class Ed25519:

@@ -1,0 +1,136 @@
+"""siege.py -- a gateway under attack: the good agent beside whom everything bad happens, and what must stay true.
+
+    with Siege(folder, chains=["bad-1"]) as siege:
+        with siege.unharmed(log="batch-quarantined", metric='batches_rejected_total{reason="link"}'):
+            with siege.link("mallory") as link: ...
+
+unharmed() looks at the daemon before and after: that the event is in the log, the counter moved, the
+good agent's next block is durable at once, the process is the same one, and its memory has not grown beyond
+a bound. Siege.close() waits until all that was good is on the main chain, once each, and nothing else is.
+"""
+import contextlib
+import os
+import pathlib
+import re
+import time
+
+from ledger_maker import LedgerChain
+from link_client import LinkClient
+from world import ROOT, World
+
+BUILD = os.environ.get("ZR_BUILD", ROOT / "build")
+MIB = 1 << 20
+
+
+class Siege:
+    """A World with chains that the test itself writes, all granted to one agent, "mallory"."""
+
+    def __init__(self, folder, chains=(), settings=None):
+        self.world = World(folder, BUILD)
+        self.chains = {name: LedgerChain(name, [bytes([65 + index]) * 32])
+                       for index, name in enumerate(["good", *chains])}
+        for name, chain in self.chains.items():
+            trust = chain.write_genesis(self.world.folder / f"{name}.block")
+            self.world.grant(name, "ledger", trust, ["alice" if name == "good" else "mallory"])
+        for agent in ("alice", "mallory"):
+            self.world.pki.issue_agent(agent)
+        for section, values in (settings or {}).items():
+            self.world.gateway_settings.setdefault(section, {}).update(values)
+        self.alice = None
+        self.stored = {}     # Chain -> how many blocks the main chain must hold in the end.
+        self.waits_ms = []   # How long the good agent waited for each receipt.
+
+    def add_chain(self, name, chain, agents=("mallory",)):
+        """One more chain, made by the test in its own way; before start()."""
+        self.chains[name] = chain
+        self.world.grant(name, "ledger", chain.write_genesis(self.world.folder / f"{name}.block"), agents)
+
+    def start(self):
+        self.world.start()
+        self.alice = self.link("alice")
+        self.alice.hello([self.chains["good"].hello()])
+        self.alice.store(self.chains["good"].blocks)
+        return self
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.close()
+        else:
+            self.world.stop()
+
+    def close(self):
+        """The end of a test: everything good is anchored, and the books agree."""
+        self.stored["good"] = len(self.chains["good"].blocks)
+        try:
+            self.world.wait_anchored(self.stored)
+            held = {name: chain["blocks"] for name, chain in self.world.audit().items() if chain["blocks"]}
+            assert held == self.stored, "the main chain holds what it should not"
+            assert self.alice.limits, "the good agent was never welcomed"
+        finally:
+            self.world.stop()
+        checked = self.world.run("zonerelay", "spool", "verify", self.world.folder / "spool")
+        assert checked.returncode == 0
+
+    # ---- what is there ----
+
+    @property
+    def pid(self):
+        return self.world.gateway.process.pid
+
+    def memory(self):
+        """Bytes of its own memory (the spool's mapped pages apart), and open descriptors."""
+        status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) * 1024, len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def metric(self, name):
+        """A sample, or the sum of a family's; without the prefix."""
+        return sum(value for sample, value in self.world.metrics().items()
+                   if sample == f"zonerelay_{name}" or sample.startswith(f"zonerelay_{name}{{"))
+
+    def link(self, agent, **options):
+        pki = self.world.pki
+        return LinkClient(self.world.gateway_port, pki.certificate(f"agent-{agent}"), pki.key(f"agent-{agent}"), pki.ca,
+                          **options)
+
+    @contextlib.contextmanager
+    def carrying(self, *names, agent="mallory", **options):
+        """A link of an agent that was welcomed with these chains; .welcome is the answer."""
+        with self.link(agent, **options) as link:
+            link.welcome = link.hello([self.chains[name].hello() for name in names])
+            yield link
+
+    def quarantined(self, chain):
+        return [item for item in self.world.ask("quarantine", "list")["items"] if item["chain"] == chain]
+
+    # ---- what must stay true ----
+
+    def good_block(self, wait_max_s=5):
+        """The good agent's next block, durable within the time."""
+        began = time.monotonic()
+        self.alice.store(self.chains["good"].grow(1))
+        wait_s = time.monotonic() - began
+        self.waits_ms.append(wait_s * 1000)
+        assert wait_s < wait_max_s, f"the good agent waited {wait_s:.1f} s for its receipt"
+
+    def wait(self, condition, what, timeout=10):
+        return self.world.wait(condition, what, timeout)
+
+    @contextlib.contextmanager
+    def unharmed(self, log=None, metric=None, grows_max=16 * MIB, anchored=False, timeout=10):
+        """What happens inside is told, counted, bounded, and nobody else's trouble."""
+        pid, (before, _), at = self.pid, self.memory(), len(self.world.gateway.log())
+        count = self.metric(metric) if metric else 0
+        yield
+        for text in [log] if isinstance(log, str) else log or []:
+            self.world.gateway.wait_log(text, timeout, at)
+        if metric:
+            self.wait(lambda: self.metric(metric) > count, f"{metric} moved from {count}", timeout)
+        self.good_block()
+        if anchored:
+            self.world.wait_anchored({"good": len(self.chains["good"].blocks)})
+        assert self.world.gateway.running and self.pid == pid
+        grown = self.memory()[0] - before
+        assert grown <= grows_max, f"the daemon has grown by {grown / MIB:.1f} MiB"

@@ -318,18 +318,23 @@ static void put_padding(FILE *out, size_t count)
 		(void)fputc(' ', out);
 }
 
-static void put_cell(FILE *out, const struct column *column, const char *text, size_t width,
+/* One line of a table. Blanks are owed until something follows them: no line ends in blanks. */
+struct table_line {
+	FILE *out;
+	size_t blanks;
+};
+
+static void put_cell(struct table_line *line, const char *key, const char *text, size_t width,
                      bool right)
 {
 	size_t spaces = width - width_of(text);
-	if (right)
-		put_padding(out, spaces);
-	put_coloured(out, column->key, text);
-	/* The last column is not padded: no line ends in blanks. */
-	if (!right && column[1].title != NULL)
-		put_padding(out, spaces);
-	if (column[1].title != NULL)
-		put_padding(out, 2);
+	line->blanks += right ? spaces : 0;
+	if (text[0] != '\0') {
+		put_padding(line->out, line->blanks);
+		put_coloured(line->out, key, text);
+		line->blanks = 0;
+	}
+	line->blanks += 2 + (right ? 0 : spaces);
 }
 
 static void print_table(const struct view *view, const json_t *list, FILE *out)
@@ -350,16 +355,16 @@ static void print_table(const struct view *view, const json_t *list, FILE *out)
 			widths[c] = width > widths[c] ? width : widths[c];
 		}
 	}
+	struct table_line line = { out, 0 };
 	for (size_t c = 0; view->columns[c].title != NULL; c++)
-		put_cell(out, &view->columns[c], view->columns[c].title, widths[c], right[c]);
+		put_cell(&line, "", view->columns[c].title, widths[c], right[c]);
 	(void)fputc('\n', out);
 	json_array_foreach(list, index, row)
 	{
+		line.blanks = 0;
 		for (size_t c = 0; view->columns[c].title != NULL; c++) {
-			const struct column *column = &view->columns[c];
-			put_cell(out, column,
-			         print_value(column->key, find(row, column->key), cell,
-			                     sizeof(cell)),
+			const char *key = view->columns[c].key;
+			put_cell(&line, key, print_value(key, find(row, key), cell, sizeof(cell)),
 			         widths[c], right[c]);
 		}
 		(void)fputc('\n', out);

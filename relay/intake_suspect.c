@@ -70,23 +70,27 @@ static void fill_suspect(struct batch *batch, const char *reason)
 	};
 }
 
-void batch_quarantine(struct batch *batch, const char *reason, Zonerelay__Link__RejectReason reject)
+static void to_quarantine(struct batch *batch, const char *reason)
 {
-	struct intake *intake = batch->intake;
-	batch_refuse(batch, reject, ACTION(HOLD), batch->job.err.message);
-	/* What came under a false name is a mistake of the sender's, not something its chain said. */
-	if (batch->job.mislabelled) {
-		batch_end(batch);
-		return;
-	}
 	batch->course = COURSE_QUARANTINE;
 	batch->op = (struct writer_op){ .work = SPOOL_INTAKE,
 		                        .apply = apply_quarantine,
 		                        .on_done = quarantine_done };
 	fill_suspect(batch, reason);
 	list_remove(&batch->node);
-	list_append(&intake->leaving, &batch->node);
+	list_append(&batch->intake->leaving, &batch->node);
 	(void)batch_send_to_writer(batch);
+}
+
+void batch_quarantine(struct batch *batch, const char *reason, Zonerelay__Link__RejectReason reject)
+{
+	batch_refuse(batch, reject, ACTION(HOLD), batch->job.err.message);
+	/* What came under a false name is a mistake of the sender's, not something its chain said. */
+	if (batch->job.mislabelled) {
+		batch_end(batch);
+		return;
+	}
+	to_quarantine(batch, reason);
 }
 
 /* ---- compare ---- */
@@ -257,10 +261,7 @@ static bool apply_evidence(struct spool_txn *txn, struct writer_op *op, struct e
 		                                         .who = "gateway",
 		                                         .delivery_held = row.delivery_held,
 		                                         .now_ms = batch->received_ms };
-	if (row.state != SPOOL_CHAIN_RETIRED && !spool_chain_set_state(txn, &change, err))
-		return false;
-	return spool_quarantine_put(txn, &batch->suspect, &batch->suspect_outcome,
-	                            &batch->suspect_number, err);
+	return row.state == SPOOL_CHAIN_RETIRED || spool_chain_set_state(txn, &change, err);
 }
 
 static void evidence_done(struct writer_op *op)
@@ -284,8 +285,8 @@ static void evidence_done(struct writer_op *op)
 		          op->err.message);
 	}
 	batch_refuse(batch, REASON(FORK), ACTION(HOLD), "another block is ours at that height");
-	batch_end(batch);
 	intake->options.events->changed(chain, intake->options.arg);
+	to_quarantine(batch, "fork");
 }
 
 static void keep_evidence(struct batch *batch)
@@ -309,7 +310,6 @@ static void keep_evidence(struct batch *batch)
 	err_set(&batch->job.err, ZR_STATE, "a second signed block at height %" PRIu64,
 	        batch->fork_height);
 	batch->job.bad_height = batch->fork_height;
-	fill_suspect(batch, "fork");
 	list_remove(&batch->node);
 	list_append(&intake->leaving, &batch->node);
 	(void)batch_send_to_writer(batch);

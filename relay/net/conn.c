@@ -531,6 +531,7 @@ void conn_free(struct conn *conn)
 	list_remove(&conn->owner_node);
 	net->totals.conn_count--;
 	net->totals.out_queued_bytes -= conn_out_queued(conn);
+	net->totals.in_buffered_bytes -= conn->in.capacity;
 	if (conn->out != NULL)
 		evbuffer_free(conn->out);
 	buffer_fini(&conn->in);

@@ -84,8 +84,9 @@ struct net_totals {
 	uint64_t frame_bytes_out;
 	uint64_t frames_in;
 	uint64_t frames_out;
-	size_t conn_count;       /* In any state. */
-	size_t out_queued_bytes; /* In all output queues together. */
+	size_t conn_count;        /* In any state. */
+	size_t out_queued_bytes;  /* In all output queues together. */
+	size_t in_buffered_bytes; /* Held for frames that are only partly here, or paused. */
 };
 const struct net_totals *net_totals(const struct net *net);
 
@@ -96,8 +97,11 @@ struct conn_limits {
 	size_t out_max_bytes;     /* Queued for the peer. */
 	int64_t frame_max_ms;     /* From a frame's first byte to its last. */
 	int64_t out_stall_max_ms; /* Without the peer taking a byte of what is queued. */
-	int64_t user_timeout_ms;  /* TCP_USER_TIMEOUT. 0: the system's. */
-	size_t turn_max_bytes;    /* Read, or written, before the others have their turn. */
+	/* TCP_USER_TIMEOUT; 0: the system's. Linux ends a connection after so long without an
+	 * acknowledgement, and also when the peer pauses reading for so long while we have something to
+	 * send: credit, not a pause, is how to make a peer wait. */
+	int64_t user_timeout_ms;
+	size_t turn_max_bytes; /* Read, or written, before the others have their turn. */
 };
 
 /* 1 MiB frames, 4 MiB queued, 120 s a frame, 60 s stall, 60 s unacknowledged, 256 KiB a turn. */

@@ -127,6 +127,7 @@ static bool read_some(struct conn *conn, size_t *budget)
 void conn_read(struct conn *conn)
 {
 	size_t budget = conn->limits.turn_max_bytes;
+	size_t buffered = conn->in.capacity;
 	conn->read_again = false;
 	if (conn->in.size > 0 && may_deliver(conn))
 		forget_read(conn, deliver(conn, buffer_bytes(&conn->in)));
@@ -139,6 +140,8 @@ void conn_read(struct conn *conn)
 		if (!read_some(conn, &budget))
 			break;
 	}
+	conn->net->totals.in_buffered_bytes += conn->in.capacity;
+	conn->net->totals.in_buffered_bytes -= buffered;
 	conn_count_wire(conn);
 	if (conn->state == STATE_OPEN && !conn->ended)
 		watch_frame(conn);

@@ -429,6 +429,8 @@ static bool bind_and_listen(int fd, const struct addrinfo *address, int backlog,
 {
 	const int on = 1;
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (address->ai_family == AF_INET6) /* So that 0.0.0.0 may stand beside ::. */
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	if (bind(fd, address->ai_addr, address->ai_addrlen) != 0)
 		return err_set(err, ZR_UNAVAILABLE, "bind: %s", strerror(errno));
 	if (listen(fd, backlog) != 0)

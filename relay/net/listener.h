@@ -20,7 +20,7 @@ struct listener;
 
 struct listener_options {
 	struct tls_context *context; /* Kept until replaced. A server's. */
-	const char *host;            /* An address: "127.0.0.1", "::", "0.0.0.0". */
+	const char *host;            /* An address: "127.0.0.1", "0.0.0.0"; "::" is IPv6 alone. */
 	uint16_t port;               /* 0: any; listener_port() tells. */
 	int backlog;
 	size_t conn_max;        /* Open connections. */

@@ -143,6 +143,12 @@ static void a_frame_torn_into_single_bytes_is_whole_again(void **state)
 	}
 	RUN_UNTIL(&world, world.server.frame_count == 2);
 	assert_int_equal(world.server.frame_bytes, 6);
+	assert_int_equal(net_totals(world.net)->in_buffered_bytes, 0);
+	say(&raw, "\0\0\0\5he", 6);
+	RUN_UNTIL(&world, net_totals(world.net)->in_buffered_bytes > 0);
+	conn_abort(world.server.conn);
+	RUN_UNTIL(&world, net_totals(world.net)->conn_count == 0);
+	assert_int_equal(net_totals(world.net)->in_buffered_bytes, 0);
 	raw_tls_free(&raw);
 	world_fini(&world);
 }
@@ -513,6 +519,16 @@ static void a_listener_says_what_is_wrong_with_its_address(void **state)
 	options.port = 0;
 	assert_true(listener_new(&second, world.net, &options, &world_callbacks, &world, &err));
 	listener_free(second);
+	/* IPv4 and IPv6 may stand side by side at one port. */
+	struct listener *third = NULL;
+	options.host = "0.0.0.0";
+	assert_true(listener_new(&second, world.net, &options, &world_callbacks, &world, &err));
+	options.host = "::";
+	options.port = listener_port(second);
+	assert_true(listener_new(&third, world.net, &options, &world_callbacks, &world, &err));
+	listener_free(second);
+	listener_free(third);
+	options.port = 0;
 	options.pending_max = 0;
 	assert_false(listener_new(&second, world.net, &options, &world_callbacks, &world, &err));
 	assert_int_equal(err.code, ZR_INVALID);

@@ -173,8 +173,8 @@ def run_journey(world, screen, expected):
 def wire_bytes(world, name):
     """(sent on the wire, raw) of one chain's blocks, as its agent counted them."""
     agent = {"raft-1": "edge-raft", "bft-1": "edge-bft", "meter-1": "edge-meter"}[name]
-    link = world.edge_status(agent).get("link", {})
-    return link.get("bytes_out", 0), link.get("raw_bytes_sent", 0)
+    status = world.edge_status(agent)
+    return status["wire_bytes_out"], sum(chain["raw_bytes_sent"] for chain in status["chains"])
 
 
 def show_table(world, expected):
@@ -193,8 +193,8 @@ def show_table(world, expected):
         if lost or held[name]["duplicates"] or counters["quarantined"] or held[name]["blocks"] != expected[name]:
             problems.append(f"{name}: {held[name]['blocks']} of {expected[name]} blocks anchored, "
                             f"{held[name]['duplicates']} duplicates, {lost} lost")
-    print("  duplicates and lost are counted by the main chain; wire bytes are both directions' TLS records as the agent "
-          "sent them\n")
+    print("  duplicates and lost are counted by the main chain; wire bytes are what the agent sent, TLS records and "
+          "handshakes included\n")
     return problems
 
 

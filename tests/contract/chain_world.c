@@ -234,6 +234,7 @@ void world_init(struct chain_world *world, const struct world_setup *setup)
 		                                     .certificate_file = setup->certificate_file,
 		                                     .key_file = setup->key_file,
 		                                     .token_file = setup->token_file,
+		                                     .proxy = setup->proxy,
 		                                     .trusted_files = &world->urls[1],
 		                                     .trusted_file_count = 1,
 		                                     .connect_timeout_ms = 2000,

@@ -21,7 +21,7 @@ struct world_setup {
 	const char *devchain; /* The program; NULL: endpoint is given. */
 	const char *endpoint;
 	const char *trusted_file;
-	const char *ca_file, *certificate_file, *key_file, *token_file;
+	const char *ca_file, *certificate_file, *key_file, *token_file, *proxy;
 	uint16_t lane_base;
 };
 

@@ -2,11 +2,13 @@
  *
  *     contract_mainchain --devchain PROGRAM
  *     contract_mainchain --adapter NAME --endpoint URL --trusted FILE [--ca FILE] [--certificate FILE]
- *                        [--key FILE] [--token FILE] [--lane-base N]
+ *                        [--key FILE] [--token FILE] [--proxy URL] [--lane-base N]
  *
  * The second form leaves out what needs a main chain that can be made to misbehave.
  */
+#include <arpa/inet.h>
 #include <event2/event.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -193,7 +197,7 @@ static void what_does_not_follow_on_the_head_is_rejected(void **state)
 		} else if (i == 1) {
 			anchor.anchor.previous.bytes[0] ^= 1;
 		} else {
-			anchor.anchor.seq--;
+			anchor.anchor.seq = 1;
 			anchor.anchor.previous = (struct hash){ { 0 } };
 		}
 		world_anchor_seal(&anchor);
@@ -760,6 +764,56 @@ static void with_mutual_tls_only_the_right_certificates_speak(void **state)
 	pki_fini(&other);
 }
 
+/* A proxy that says no to everything, until it is killed. */
+static pid_t start_refusing_proxy(uint16_t *out_port)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	socklen_t size = sizeof(address);
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+	assert_true(listen(fd, 8) == 0);
+	assert_true(getsockname(fd, (struct sockaddr *)&address, &size) == 0);
+	*out_port = ntohs(address.sin_port);
+	pid_t pid = fork();
+	while (pid == 0) {
+		static const char no[] = "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n";
+		char request[4096];
+		int peer = accept(fd, NULL, NULL);
+		if (peer < 0 || read(peer, request, sizeof(request)) <= 0 ||
+		    write(peer, no, sizeof(no) - 1) <= 0)
+			_exit(1);
+		close(peer);
+	}
+	close(fd);
+	assert_true(pid > 0);
+	return pid;
+}
+
+static void what_a_proxy_refuses_to_connect_was_not_sent(void **state)
+{
+	needs_devchain();
+	struct chain_world *world = *state;
+	struct world_lane lane = { .lane = 9, .fence = 1 };
+	struct world_anchor anchor;
+	uint16_t port;
+	char proxy[64];
+	static const char *const url = "https://main-chain.invalid";
+	pid_t pid = start_refusing_proxy(&port);
+	(void)snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", port);
+	world_disconnect(world);
+	world->options.proxy = proxy;
+	world->options.endpoints = &url;
+	world_connect(world);
+	world_anchor(&anchor, &lane, 180, one_chain);
+	const struct world_answer *answer = world_submit(world, &lane, &anchor);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	assert_outcome(answer, MAINCHAIN_UNSENT);
+	assert_non_null(strstr(answer->detail, "403"));
+	world_anchor_fini(&anchor);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 static int run_contract(void)
@@ -796,6 +850,7 @@ static int run_contract(void)
 		TEST(the_token_is_read_again_when_its_file_changes),
 		TEST(a_reload_takes_new_options_or_keeps_the_old),
 		TEST(with_mutual_tls_only_the_right_certificates_speak),
+		TEST(what_a_proxy_refuses_to_connect_was_not_sent),
 	};
 	return cmocka_run_group_tests_name("mainchain", tests, NULL, NULL);
 }
@@ -813,6 +868,7 @@ static bool read_argument(const char *name, const char *value)
 		{ "--certificate", &setup.certificate_file },
 		{ "--key", &setup.key_file },
 		{ "--token", &setup.token_file },
+		{ "--proxy", &setup.proxy },
 	};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		if (strcmp(texts[i].name, name) == 0) {

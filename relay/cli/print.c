@@ -439,6 +439,10 @@ static void print_page(const json_t *object, FILE *out, size_t indent)
 
 void cli_print(enum command command, const json_t *json, FILE *out)
 {
+	if (command == COMMAND_STATUS) {
+		print_status(json, out);
+		return;
+	}
 	const struct view *view = view_of(command);
 	const json_t *list = view == NULL ? NULL : json_object_get(json, view->list);
 	if (!json_is_array(list)) {

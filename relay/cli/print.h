@@ -18,4 +18,7 @@ const char *print_duration(int64_t ms, char text[static PRINT_SIZE]);
  * to its size. */
 const char *print_value(const char *key, const json_t *value, char *text, size_t size);
 
+/* The answer to "status", as docs/CONTROL.md has it. */
+void print_status(const json_t *status, FILE *out);
+
 #endif

@@ -103,7 +103,7 @@ static void fields_inside_objects_reach_their_columns(void **state)
 static void everything_else_is_a_page_of_names_and_values(void **state)
 {
 	(void)state;
-	expect(COMMAND_STATUS,
+	expect(COMMAND_CHAINS_SHOW,
 	       "{\"zone\": \"iii\", \"uptime_ms\": 61000, \"ready\": true, \"attention\": "
 	       "[\"one\", "
 	       "\"two\"], \"empty\": [], \"links\": {\"open\": 3, \"max\": 10}, \"lanes\": "
@@ -126,6 +126,46 @@ static void everything_else_is_a_page_of_names_and_values(void **state)
 	       "  lane   1\n"
 	       "  state  away\n"
 	       "rate       1.2\n");
+}
+
+static void a_status_names_what_needs_attention_first(void **state)
+{
+	(void)state;
+	expect(COMMAND_STATUS,
+	       "{\"zone\": \"iii\", \"version\": \"0.1.0\", \"uptime_ms\": 61000, \"ready\": true,"
+	       "\"not_ready\": [], \"attention\": [\"chain b is frozen: fork at height 17\"],"
+	       "\"store_uuid\": \"5f\", \"restored\": false,"
+	       "\"links\": {\"open\": 3, \"max\": 25000, \"agents\": 2},"
+	       "\"chains\": {\"total\": 3, \"enrolled\": 3, \"active\": 2, \"frozen\": 1, "
+	       "\"restored\": 0},"
+	       "\"blocks\": {\"received\": 10, \"duplicates\": 0, \"pending\": 1, \"anchored\": 9},"
+	       "\"spool\": {\"used_bytes\": 1024, \"limit_bytes\": 2048, \"full\": true, "
+	       "\"held_batches\": 4, \"held_bytes\": 512, \"oldest_pending_ms\": 0},"
+	       "\"lanes\": [{\"sink\": \"main\", \"lane\": 0, \"state\": \"away\", \"reason\": "
+	       "\"refused\", \"final_seq\": 4, \"sent_seq\": 5, \"unknown\": 1, "
+	       "\"last_progress_ms\": 0}],"
+	       "\"endpoints\": [{\"url\": \"https://m\", \"up\": false, \"height\": 10}]}",
+	       "zone iii: zonerelayd 0.1.0, up 1 min 1 s, ready\n"
+	       "needs attention\n"
+	       "  - chain b is frozen: fork at height 17\n"
+	       "\n"
+	       "links      3 of 25000, 2 agents\n"
+	       "chains     3: 3 enrolled, 2 active, 1 frozen\n"
+	       "blocks     10 received: 1 pending, 9 anchored\n"
+	       "spool      1.0 KiB of 2.0 KiB, FULL: intake is paused, 512 B in 4 batches\n"
+	       "lane       main/0 away (refused): final 4, sent 5, in doubt 1; last progress "
+	       "never\n"
+	       "endpoint   https://m DOWN, height 10\n"
+	       "store      5f\n");
+	/* What an older or newer daemon leaves out is a dash. */
+	expect(COMMAND_STATUS, "{}",
+	       "zone -: zonerelayd -, up -, NOT READY\n"
+	       "\n"
+	       "links      - of -, - agents\n"
+	       "chains     -\n"
+	       "blocks     - received\n"
+	       "spool      - of -, - in - batches\n"
+	       "store      -\n");
 }
 
 static void what_came_from_outside_cannot_move_the_cursor(void **state)
@@ -169,6 +209,7 @@ int main(void)
 		cmocka_unit_test(an_empty_list_is_none_and_a_page_names_the_next),
 		cmocka_unit_test(fields_inside_objects_reach_their_columns),
 		cmocka_unit_test(everything_else_is_a_page_of_names_and_values),
+		cmocka_unit_test(a_status_names_what_needs_attention_first),
 		cmocka_unit_test(what_came_from_outside_cannot_move_the_cursor),
 		cmocka_unit_test(times_are_dates),
 		cmocka_unit_test(a_long_value_is_cut_to_its_place),

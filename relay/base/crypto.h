@@ -117,7 +117,7 @@ const struct key *cert_key(const struct cert *cert); /* Borrowed. NULL: a kind w
 int64_t cert_not_before_ms(const struct cert *cert);
 int64_t cert_not_after_ms(const struct cert *cert);
 bool cert_is_ca(const struct cert *cert);
-/* "CN=..., O=...": for people. Borrowed. */
+/* "CN=..., O=...": for people, on one line and without double quotes. Borrowed. */
 const char *cert_subject(const struct cert *cert);
 /* The index-th organisationalUnit of the subject, or NULL. Borrowed. */
 const char *cert_subject_ou(const struct cert *cert, size_t index);

@@ -127,7 +127,14 @@ static bool read_subject(struct cert *cert, struct err *err)
 	long size = BIO_get_mem_data(bio, &text);
 	cert->subject = size <= 0 ? strdup("") : strndup(text, (size_t)size);
 	BIO_free(bio);
-	return cert->subject != NULL || err_set(err, ZR_NO_MEMORY, "certificate");
+	if (cert->subject == NULL)
+		return err_set(err, ZR_NO_MEMORY, "certificate");
+	/* It is logged between double quotes, and strangers choose it. */
+	for (char *at = cert->subject; *at != '\0'; at++) {
+		if (*at == '"')
+			*at = '\'';
+	}
+	return true;
 }
 
 static bool read_subject_ous(struct cert *cert, struct err *err)

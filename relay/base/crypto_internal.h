@@ -30,7 +30,7 @@ struct key_cache {
 
 struct key {
 	enum suite suite;
-	EVP_PKEY *public_key;    /* Owned. Never holds the private half. */
+	EVP_PKEY *public_key;    /* Owned. May be the same as private_key. */
 	EVP_PKEY *private_key;   /* Owned. NULL: a public key only. */
 	struct key_cache *cache; /* Owned. */
 	uint8_t spki[SPKI_SIZE_MAX];
@@ -42,7 +42,7 @@ struct key {
 /* err_set() with what failed and OpenSSL's own reason, whose queue is emptied. Returns false. */
 bool crypto_fail(struct err *err, enum err_code code, const char *what);
 
-/* Our key of an OpenSSL key of a suite we know; pkey is borrowed.
+/* Our key over an OpenSSL key of a suite we know, of which it takes a reference.
  * Errors: ZR_INVALID  another kind of key, or halves that do not belong together. */
 bool key_from_evp(struct key **out_key, EVP_PKEY *pkey, struct err *err) MUST_CHECK;
 

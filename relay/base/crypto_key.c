@@ -1,7 +1,7 @@
 /* crypto_key.c -- the suites, and keys in and out; see crypto.h.
  *
- * Whatever a key came from, it is taken apart into its raw public bytes and built again from the
- * suite's row, so that one key has one SubjectPublicKeyInfo and one id.
+ * Whatever a key came from, its SubjectPublicKeyInfo is written anew from its raw public bytes and
+ * the suite's row, so that one key has one SubjectPublicKeyInfo and one id.
  */
 #include <assert.h>
 #include <openssl/core_names.h>
@@ -137,26 +137,22 @@ static EVP_PKEY *evp_from_raw(const struct suite_row *row, struct bytes raw)
 	return pkey;
 }
 
-bool key_from_raw(struct key **out_key, enum suite suite, struct bytes raw, struct err *err)
+/* A key over OpenSSL's, which is taken in any case, and whose raw bytes are raw. */
+static bool key_over(struct key **out_key, enum suite suite, struct bytes raw, EVP_PKEY *take_pkey,
+                     struct err *err)
 {
 	const struct suite_row *row = suite_row(suite);
-	if (raw.size != row->raw_size || (row->group != NULL && raw.data[0] != 0x04))
-		return err_set(err, ZR_INVALID, "a %s key is %zu bytes%s", row->name, row->raw_size,
-		               row->group != NULL ? ", 04 first" : "");
 	struct key *key = calloc(1, sizeof(*key));
 	struct key_cache *cache = calloc(1, sizeof(*cache));
 	if (key == NULL || cache == NULL) {
 		free(key);
 		free(cache);
+		EVP_PKEY_free(take_pkey);
 		return err_set(err, ZR_NO_MEMORY, "key");
 	}
 	key->suite = suite;
 	key->cache = cache;
-	key->public_key = evp_from_raw(row, raw);
-	if (key->public_key == NULL) {
-		key_free(key);
-		return crypto_fail(err, ZR_INVALID, "not a public key of this suite");
-	}
+	key->public_key = take_pkey;
 	memcpy(key->spki, row->spki_prefix, row->spki_prefix_size);
 	memcpy(key->spki + row->spki_prefix_size, raw.data, raw.size);
 	key->spki_size = row->spki_prefix_size + raw.size;
@@ -165,6 +161,18 @@ bool key_from_raw(struct key **out_key, enum suite suite, struct bytes raw, stru
 		key->sm2_z = sm2_z(raw);
 	*out_key = key;
 	return true;
+}
+
+bool key_from_raw(struct key **out_key, enum suite suite, struct bytes raw, struct err *err)
+{
+	const struct suite_row *row = suite_row(suite);
+	if (raw.size != row->raw_size || (row->group != NULL && raw.data[0] != 0x04))
+		return err_set(err, ZR_INVALID, "a %s key is %zu bytes%s", row->name, row->raw_size,
+		               row->group != NULL ? ", 04 first" : "");
+	EVP_PKEY *pkey = evp_from_raw(row, raw);
+	if (pkey == NULL)
+		return crypto_fail(err, ZR_INVALID, "not a public key of this suite");
+	return key_over(out_key, suite, raw, pkey, err);
 }
 
 static bool find_suite(EVP_PKEY *pkey, enum suite *out_suite)
@@ -210,7 +218,9 @@ bool key_from_evp(struct key **out_key, EVP_PKEY *pkey, struct err *err)
 	const struct suite_row *row = suite_row(suite);
 	if (!raw_of(pkey, row, raw))
 		return crypto_fail(err, ZR_INVALID, "the key has no usable public half");
-	return key_from_raw(out_key, suite, (struct bytes){ raw, row->raw_size }, err);
+	if (EVP_PKEY_up_ref(pkey) != 1)
+		return crypto_fail(err, ZR_NO_MEMORY, "key");
+	return key_over(out_key, suite, (struct bytes){ raw, row->raw_size }, pkey, err);
 }
 
 /* A private key whose public half is another's would sign what nobody can verify. */
@@ -272,11 +282,10 @@ void key_free(struct key *key)
 
 /* ---- reading and writing keys ---- */
 
-bool key_from_spki(struct key **out_key, struct bytes der, struct err *err)
+/* Whatever else a SubjectPublicKeyInfo may look like: a compressed point, parameters spelt out. */
+static bool key_from_odd_spki(struct key **out_key, struct bytes der, struct err *err)
 {
 	const unsigned char *at = der.data;
-	if (der.size == 0 || der.size > FILE_SIZE_MAX)
-		return err_set(err, ZR_INVALID, "a public key of %zu bytes", der.size);
 	EVP_PKEY *pkey = d2i_PUBKEY(NULL, &at, (long)der.size);
 	if (pkey == NULL)
 		return crypto_fail(err, ZR_INVALID, "not a SubjectPublicKeyInfo");
@@ -285,6 +294,22 @@ bool key_from_spki(struct key **out_key, struct bytes der, struct err *err)
 	ok = ok && key_from_evp(out_key, pkey, err);
 	EVP_PKEY_free(pkey);
 	return ok;
+}
+
+bool key_from_spki(struct key **out_key, struct bytes der, struct err *err)
+{
+	if (der.size == 0 || der.size > FILE_SIZE_MAX)
+		return err_set(err, ZR_INVALID, "a public key of %zu bytes", der.size);
+	/* Nearly always it is what we would write ourselves, and OpenSSL's decoder is slow. */
+	for (int i = SUITE_SHA256_P256; i < SUITE_COUNT; i++) {
+		const struct suite_row *row = &suites[i];
+		if (der.size != row->spki_prefix_size + row->raw_size ||
+		    memcmp(der.data, row->spki_prefix, row->spki_prefix_size) != 0)
+			continue;
+		const struct bytes raw = { der.data + row->spki_prefix_size, row->raw_size };
+		return key_from_raw(out_key, (enum suite)i, raw, err);
+	}
+	return key_from_odd_spki(out_key, der, err);
 }
 
 static bool key_from_private_der(struct key **out_key, struct bytes der, struct err *err)

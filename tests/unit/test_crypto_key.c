@@ -323,6 +323,38 @@ static void a_raw_key_must_be_a_point_of_its_curve(void **state)
 	assert_null(key);
 }
 
+static void one_key_has_one_id_in_whatever_form_it_comes(void **state)
+{
+	/* The point of RFC 6979 A.2.5, compressed: its y is odd. */
+	static const char compressed[] =
+		"3039301306072a8648ce3d020106082a8648ce3d030107032200"
+		"0360FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6";
+	struct key *key = raw_key(SUITE_SHA256_P256, sample_public);
+	struct key *other = NULL;
+	struct err err;
+	uint8_t data[64];
+	if (!key_from_spki(&other, from_hex(compressed, data), &err))
+		fail_msg("%s", err.message);
+	assert_true(bytes_equal(key_spki(key), key_spki(other)));
+	struct hash ids[2] = { key_id(key), key_id(other) };
+	assert_true(hash_equal(&ids[0], &ids[1]));
+	key_free(key);
+	key_free(other);
+	other = NULL;
+	struct buffer longer = BUFFER_EMPTY;
+	key = raw_key(SUITE_SHA256_P256, sample_public);
+	buffer_put(&longer, key_spki(key));
+	buffer_put_u8(&longer, 0);
+	assert_false(key_from_spki(&other, buffer_bytes(&longer), &err));
+	assert_string_equal(err.message, "bytes after the SubjectPublicKeyInfo");
+	longer.data[longer.size - 2] ^= 1; /* And this is no point of the curve. */
+	longer.size--;
+	assert_false(key_from_spki(&other, buffer_bytes(&longer), &err));
+	assert_int_equal(err.code, ZR_INVALID);
+	buffer_fini(&longer);
+	key_free(key);
+}
+
 static void what_is_not_a_key_is_refused_with_a_reason(void **state)
 {
 	static const struct {
@@ -375,6 +407,7 @@ int main(void)
 		cmocka_unit_test(a_key_survives_its_way_through_a_file),
 		cmocka_unit_test(many_threads_verify_with_one_key),
 		cmocka_unit_test(a_raw_key_must_be_a_point_of_its_curve),
+		cmocka_unit_test(one_key_has_one_id_in_whatever_form_it_comes),
 		cmocka_unit_test(what_is_not_a_key_is_refused_with_a_reason),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

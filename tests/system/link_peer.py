@@ -1,18 +1,18 @@
-"""link_client.py -- the other end of the link, as a test wants it: honest, wrong or hostile.
+"""link_peer.py -- the other end of the link, as a test wants it: honest, wrong or hostile.
 
 A second implementation of docs/PROTOCOL.md in nothing but the standard library. Messages are
 dictionaries with the names of proto/link.proto, which is read as it stands; a key that is a number is
 a field of that number, so that a frame can carry what no version knows:
 
-    with LinkClient(world.gateway_port, certificate, key, ca) as link:
+    with LinkPeer(world.gateway_port, certificate, key, ca) as link:
         welcome = link.hello([{"name": "tq-1", "epoch": epoch}])
         link.send({"ping": {"number": 7}, 77: b"from the future"})
         assert link.expect("pong")["number"] == 7
         link.send_bytes(b"\\0\\0")          # Any bytes inside TLS, torn as one likes.
 
-A batch is made by pack_blocks() and offered by LinkClient.offer(); zstd_frame() writes zstd frames by
+A batch is made by pack_blocks() and offered by LinkPeer.offer(); zstd_frame() writes zstd frames by
 hand, with whatever is wrong about them. TLS runs over memory buffers, so a handshake can be held up at any
-point (LinkClient(..., handshake=False), then step_handshake()).
+point (LinkPeer(..., handshake=False), then step_handshake()).
 """
 import hashlib
 import pathlib
@@ -223,7 +223,7 @@ class Ended(Exception):
     """The gateway ended the connection; what it said last is in the client's frames."""
 
 
-class LinkClient:
+class LinkPeer:
     def __init__(self, port, certificate=None, key=None, ca=None, handshake=True, version=None, receive_buffer=None,
                  timeout=10):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -316,16 +316,17 @@ class LinkClient:
         self.send_bytes(frame(message))
 
     def take_frames(self):
-        while True:
+        """Cuts what has come into frames; raises Ended behind the last of them."""
+        ended = None
+        while ended is None:
             try:
                 data = self.tls.read(1 << 16)
+                self.received += data
+                ended = None if data else Ended("closed")
             except ssl.SSLWantReadError:
                 break
-            except ssl.SSLError as ended:
-                raise Ended(str(ended)) from ended
-            if not data:
-                raise Ended("closed")
-            self.received += data
+            except ssl.SSLError as failure:
+                ended = Ended(str(failure))
         while len(self.received) >= 4:
             size = struct.unpack(">I", self.received[:4])[0]
             if len(self.received) < 4 + size:
@@ -334,6 +335,8 @@ class LinkClient:
             self.received = self.received[4 + size:]
             self.note(message)
             self.frames.append(message)
+        if ended:
+            raise ended
 
     def note(self, message):
         body = next(iter(message.values()), {})

@@ -30,29 +30,31 @@ static void checked(struct checks *checks, const char *format, ...)
 }
 
 /* One block that claims to be the one: by its own format. */
-static bool check_one_block(const struct proof *proof, struct bytes raw, struct err *err)
+static bool check_one_block(const struct proof *proof, const struct sidechain *format,
+                            struct bytes raw, struct err *err)
 {
-	const struct sidechain *format = sidechain_find(proof->format);
 	struct block block;
-	if (format == NULL)
-		return err_set(err, ZR_INVALID, "format %s is not known here", proof->format);
 	return format->read(raw, &block, err) && proof_check_block(proof, &block.header, err);
 }
 
 static bool check_blocks(struct checks *checks, const struct proof *proof, const char *path,
                          struct err *err)
 {
+	const struct sidechain *format = sidechain_find(proof->format);
 	char hex[HASH_HEX_SIZE];
 	(void)hash_hex(&proof->header.hash, hex);
+	if (format == NULL)
+		return err_set(err, ZR_INVALID, "side-chain format \"%s\" is not known here",
+		               proof->format);
 	if (proof->block.size > 0) {
-		if (!check_one_block(proof, proof->block, err))
+		if (!check_one_block(proof, format, proof->block, err))
 			return err_wrap(err, "the block in the proof");
 		checked(checks, "block: the block in the proof has the hash %s", hex);
 	}
 	if (path != NULL) {
 		struct buffer raw = BUFFER_EMPTY;
 		bool good = file_read(path, PROOF_BLOCK_MAX, &raw, err) &&
-		            check_one_block(proof, buffer_bytes(&raw), err);
+		            check_one_block(proof, format, buffer_bytes(&raw), err);
 		buffer_fini(&raw);
 		if (!good)
 			return err_wrap(err, "the block in %s", path);

@@ -44,6 +44,13 @@ def answer(world, *words):
     return result.returncode, json.loads(result.stdout)
 
 
+def wait_for(condition, timeout=20):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 # ---- blocks verify ----
 
 
@@ -119,14 +126,90 @@ def test_blocks_verify_is_told_what_it_needs(world, blocks):
     assert cli(world, "blocks", "verify", "--format", "fabric", "--trust", blocks / "3.block", blocks).returncode == 1
 
 
+# ---- proof verify ----
+
+
+@pytest.fixture(scope="module")
+def proved(tmp_path_factory):
+    """A folder with a proof of block 5, from an agent whose blocks are anchored; nothing runs any more."""
+    folder = tmp_path_factory.mktemp("proved")
+    with World(folder, BUILD) as made:
+        blocks = made.add_fabric_edge("edge-1", "raft-1", GENESIS)
+        for path in RAFT.glob("*.block"):
+            shutil.copy(path, blocks)
+        made.prepare()
+        made.devchain.start()
+        made.gateway.spawn()
+        made.edges["edge-1"].start()
+        made.wait_anchored({"raft-1": TOP + 1})
+        wait_for(lambda: made.run("zonerelay-edge", "proof", "raft-1", "5", folder / "block.proof", "--config",
+                                  folder / "edge-1.yaml", check=False).returncode == 0)
+        made.stop()
+        yield made
+
+
+def test_a_proof_convinces_whoever_trusts_only_the_main_chain(proved):
+    path = proved.folder / "block.proof"
+    result = cli(proved, "proof", "verify", path, "--trusted", proved.trusted, "--block", RAFT / "5.block")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    kinds = [line.split(":")[0] for line in lines]
+    assert kinds[-1] == "OK" and {"block", "entry", "anchor", "main chain"} <= set(kinds)
+    assert lines[-1] == "OK: block 5 of chain raft-1 is anchored on the main chain"
+    status, found = answer(proved, "proof", "verify", path, "--trusted", proved.trusted)
+    assert status == 0
+    assert (found["ok"], found["chain"], found["height"]) == (True, "raft-1", 5)
+    assert len(found["checks"]) >= 4
+    assert verify(proved, RAFT).stdout.splitlines()[5].split()[1] == found["hash"]
+
+
+def test_the_zone_file_says_whom_to_trust(proved):
+    path = proved.folder / "block.proof"
+    assert cli(proved, "proof", "verify", path, "--config", proved.folder / "gateway.yaml").returncode == 0
+    result = cli(proved, "proof", "verify", path, "--config", "/nonexistent")
+    assert result.returncode == 2 and "whom to trust?" in result.stderr
+
+
+def test_a_flipped_byte_proves_nothing(proved):
+    data = (proved.folder / "block.proof").read_bytes()
+    path = proved.folder / "flipped.proof"
+    for place in sorted({0, 1, len(data) - 1, *range(7, len(data), max(1, len(data) // 60))}):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1:])
+        result = cli(proved, "proof", "verify", path, "--trusted", proved.trusted)
+        assert result.returncode == 4, f"byte {place} of {len(data)}: {result.stdout}"
+        assert not any(line.startswith("OK") for line in result.stdout.splitlines())
+    for torn in (b"", data[:-1], data + b"x"):
+        path.write_bytes(torn)
+        assert cli(proved, "proof", "verify", path, "--trusted", proved.trusted).returncode == 4
+
+
+def test_a_proof_of_another_block_or_by_another_main_chain_proves_nothing(proved):
+    path = proved.folder / "block.proof"
+    result = cli(proved, "proof", "verify", path, "--trusted", proved.trusted, "--block", RAFT / "6.block")
+    assert result.returncode == 4 and "NOT PROVED: the block in" in result.stderr
+    other = proved.folder / "other"
+    proved.run("zonerelay-devchain", "init", "--dir", other)
+    result = cli(proved, "proof", "verify", path, "--trusted", other / "trusted.pem")
+    assert result.returncode == 4
+    assert cli(proved, "proof", "verify", path, "--trusted", GENESIS).returncode != 0
+    assert cli(proved, "proof", "verify", "/nonexistent", "--trusted", proved.trusted).returncode == 1
+
+
+def test_blocks_come_out_of_the_spool_as_they_went_in(proved):
+    spool, out = proved.folder / "spool", proved.folder / "out"
+    status, found = answer(proved, "spool", "export", "raft-1", "0..2,5,9..", spool, "--out", out)
+    assert (status, found["blocks"], found["missing"]) == (0, 6, 0)
+    for height in (0, 1, 2, 5, 9, 10):
+        assert (out / f"raft-1_{height}.block").read_bytes() == (RAFT / f"{height}.block").read_bytes()
+    assert len(list(out.iterdir())) == 6
+    status, found = answer(proved, "spool", "export", "raft-1", "8..99", spool, "--out", out)
+    assert (status, found["blocks"]) == (0, 3)
+    status, found = answer(proved, "spool", "stat", spool)
+    assert status == 0
+    assert found["blocks"]["received"] == found["blocks"]["anchored"] == TOP + 1
+
+
 # ---- evidence verify ----
-
-
-def wait_for(condition, timeout=20):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def make_fork(world):

@@ -10,6 +10,7 @@
 #include "relay/base/exit.h"
 #include "relay/base/log.h"
 #include "relay/gateway.h"
+#include "relay/preflight.h"
 
 #define CONFIG_DEFAULT "/etc/zonerelay/zone.yaml"
 
@@ -76,56 +77,36 @@ static int parse(int argc, char **argv, struct arguments *out_arguments)
 	return -1;
 }
 
-static bool load(const char *path, struct config **out_config)
+static void print_errors(struct config_errors *errors)
 {
-	struct config_errors errors = CONFIG_NO_ERRORS;
 	struct buffer text = BUFFER_EMPTY;
-	if (config_load(path, CONFIG_GATEWAY, out_config, &errors))
-		return true;
-	config_errors_text(&errors, &text);
+	config_errors_text(errors, &text);
 	if (text.size > 0)
 		(void)fwrite(text.data, 1, text.size, stderr);
 	buffer_fini(&text);
-	config_errors_fini(&errors);
+	config_errors_fini(errors);
+}
+
+static bool load(const char *path, struct config **out_config)
+{
+	struct config_errors errors = CONFIG_NO_ERRORS;
+	if (config_load(path, CONFIG_GATEWAY, out_config, &errors))
+		return true;
+	print_errors(&errors);
 	return false;
 }
 
-/* Certificates, keys, and the pinned file of each chain: what would fail at start or later. */
+/* What would fail at start or later, as "zonerelay config check" finds it. */
 static int check(struct config *config)
 {
-	struct gateway gateway = { .clock = clock_system(), .config = config };
-	struct tls_context *tls = NULL;
-	struct receipts receipts;
-	struct key *key = NULL;
-	struct err err;
-	unsigned mistakes = 0;
-	if (!gateway_read_tls(&gateway, config, &tls, &err)) {
-		(void)fprintf(stderr, "%s\n", err.message);
-		mistakes++;
-	}
-	tls_context_free(tls);
-	if (receipts_read(&receipts, &key, &config->gateway.receipts, &err)) {
-		key_free(key);
-		receipts_fini(&receipts);
-	} else {
-		(void)fprintf(stderr, "%s\n", err.message);
-		mistakes++;
-	}
-	for (size_t i = 0; i < config->gateway.chain_count; i++) {
-		const struct chain_config *chain = &config->gateway.chains[i];
-		struct pinned pinned;
-		if (pinned_read(&pinned, chain, &err)) {
-			pinned_fini(&pinned);
-			continue;
-		}
-		(void)fprintf(stderr, "chain %s: %s\n", chain->name, err.message);
-		mistakes++;
-	}
+	struct config_errors errors = CONFIG_NO_ERRORS;
+	preflight_check(config, clock_system(), &errors);
+	bool good = errors.count == 0 && errors.dropped == 0;
+	print_errors(&errors);
 	config_free(config);
-	if (mistakes > 0)
-		return EXIT_CONFIG;
-	(void)puts("configuration: OK");
-	return EXIT_OK;
+	if (good)
+		(void)puts("configuration: OK");
+	return good ? EXIT_OK : EXIT_CONFIG;
 }
 
 int main(int argc, char **argv)

@@ -341,7 +341,8 @@ static const struct config_key keys[] = {
 	{ "token-file", CONFIG_PATH, CONFIG_DEVCHAIN, ROOT(devchain.token_file),
 	  .text = "File with the bearer token that callers must show. Without it: none." },
 	{ "block-interval", CONFIG_DURATION, CONFIG_DEVCHAIN, ROOT(devchain.block_interval_ms),
-	  "1 s", 1, HOUR, .text = "Time between blocks while there is something to record." },
+	  "1 s", 0, HOUR,
+	  .text = "Time between blocks while there is something to record. 0: at once." },
 	{ "finality-blocks", CONFIG_INTEGER, CONFIG_DEVCHAIN, ROOT(devchain.finality_blocks), "1",
 	  0, 1000, "blocks", .text = "Blocks that must follow before an anchor is final." },
 

@@ -1,8 +1,10 @@
 /* print_tables.c -- manual pages from the tables of keys and commands: "print_tables conf" and
- * "print_tables commands". tests/lint/tables.py compares them with docs/man. */
+ * "print_tables commands", and "print_tables devchain". tests/lint/tables.py compares them with docs/man. */
 #include <stdio.h>
 #include <string.h>
 
+#include "adapters/mainchain/devchain/misbehave.h"
+#include "adapters/mainchain/devchain/options.h"
 #include "config/config.h"
 #include "config/keys.h"
 #include "config/value.h"
@@ -127,13 +129,13 @@ static void put_conf(void)
 	PUT_TEXT(
 		".SH DESCRIPTION",
 		"zonerelayd(8), zonerelay-edge(8) and zonerelay-devchain(8) each read one YAML "
-	        "file.",
+		"file.",
 		"Here a key is written with dots: limits.links is the key links in the group "
-	        "limits.",
+		"limits.",
 		"A name in capitals stands for names of your own, and brackets for each item of a "
-	        "list.",
+		"list.",
 		"Keys that do not exist, or that are given twice, are mistakes; all mistakes of "
-	        "all",
+		"all",
 		"files are reported at once, as file, line and column, before anything is touched.",
 		"Anchors, aliases, tags and further documents are refused.", "",
 		"A size is a whole number with its unit: B, KiB, MiB, GiB or TiB.",
@@ -142,10 +144,10 @@ static void put_conf(void)
 		"A relative path is relative to the folder of the file that names it.", "",
 		"Keys marked reload take effect with SIGHUP, or with \"zonerelay config reload\";",
 		"the others at the next start. A reload with a mistake in the file changes "
-	        "nothing.",
+		"nothing.",
 		".SH THE GATEWAY", "/etc/zonerelay/zone.yaml, for zonerelayd(8) and zonerelay(1).",
 		"Each *.yaml file of chains-folder is a list like chains; thousands of them are "
-	        "fine.");
+		"fine.");
 	put_keys(CONFIG_GATEWAY);
 	PUT_TEXT(".SH THE AGENT", "/etc/zonerelay/edge.yaml, for zonerelay-edge(8).");
 	put_keys(CONFIG_EDGE);
@@ -247,12 +249,100 @@ static void put_commands(void)
 	         ".SH SEE ALSO", "zonerelay.conf(5), zonerelayd(8), zonerelay-edge(8)");
 }
 
+/* ---- zonerelay-devchain.8 ---- */
+
+static void put_word(const char *name, const char *value, const char *text)
+{
+	(void)printf(".TP\n.B ");
+	put(name);
+	if (value != NULL) {
+		(void)printf(" \\fI");
+		put(value);
+		(void)printf("\\fR");
+	}
+	(void)putchar('\n');
+	put_line(text);
+}
+
+static void put_misbehaviour(void)
+{
+	PUT_TEXT(".SH MISBEHAVIOUR",
+	         "Rules come with --misbehave, or at run time with POST /dev/misbehave, which "
+	         "replaces",
+	         "those in force; GET /dev/misbehave tells what is left of them:", ".PP", ".EX",
+	         "{ \"seed\": 7, \"rules\": [",
+	         "  { \"do\": \"drop-after\", \"on\": \"submit\", "
+	         "\"count\": 2 },",
+	         "  { \"do\": \"slow\", \"ms\": 300, \"probability\": 0.2 } ] }", ".EE", ".PP",
+	         "A rule acts each time it applies: at most count times if that is given, and with",
+	         "probability if that is given, drawn from the seed. \"on\" names calls, one or a "
+	         "list",
+	         "of them: put, submit, lookup, head, fence; without it, all of them. The first "
+	         "rule of",
+	         "a kind that applies acts; rules of different kinds act side by side. \"do\" is "
+	         "one "
+	         "of:");
+	for (enum misbehaviour kind = 0; misbehave_name(kind) != NULL; kind++)
+		put_word(misbehave_name(kind), NULL, misbehave_text(kind));
+}
+
+static void put_devchain(void)
+{
+	struct devchain_word word;
+	put_head("zonerelay-devchain", 8,
+	         "zonerelay-devchain - a small honest main chain for developers");
+	PUT_TEXT(".SH SYNOPSIS", "zonerelay-devchain [VERB] [OPTION...]", ".SH DESCRIPTION",
+	         "Serves the main-chain API of docs/mainchain-api.yaml over a ledger of its own, "
+	         "for",
+	         "development, demonstrations and tests; not for service. It signs the headers of "
+	         "its",
+	         "blocks once they are final, so that evidence can be checked without it.", "",
+	         "What it says is recorded is on the disk. A submission waits for the block that",
+	         "records it; what waits when the program dies was never answered, and is absent.",
+	         ".SH VERBS");
+	for (size_t i = 0; devchain_verb_at(i, &word); i++)
+		put_word(word.name, NULL, word.text);
+	PUT_TEXT(".SH OPTIONS");
+	for (size_t i = 0; devchain_option_at(i, &word); i++)
+		put_word(word.name, word.value, word.text);
+	put_misbehaviour();
+	PUT_TEXT(".SH FOR DEVELOPERS", "Beside the API, with bodies and answers in JSON:", ".TP",
+	         "GET /v1/audit?chain=NAME",
+	         "Which heights of a side chain are in anchors, and how many of them more than "
+	         "once.",
+	         ".TP", "POST /dev/blocks {\"count\": N}", "Make N blocks now.", ".TP",
+	         "POST /dev/snapshot {\"name\": NAME}", "Remember everything as it is.", ".TP",
+	         "POST /dev/restore {\"name\": NAME}",
+	         "Everything is again as it was then, final or not: a node restored from an old "
+	         "copy.",
+	         ".SH SIGNALS",
+	         "SIGTERM and SIGINT end it; SIGHUP reads certificates and the log level "
+	         "again.",
+	         ".SH EXIT STATUS", ".TP", "0", "Ended as it was told to.", ".TP", "64",
+	         "The command line makes no sense.", ".TP", "65", "A setting is impossible.", ".TP",
+	         "69",
+	         "A file cannot be read, the port is taken, or another process has the ledger.",
+	         ".TP", "74", "The disk failed, or the ledger is damaged.", ".TP", "75",
+	         "The disk is full.", ".TP", "78", "The configuration file has mistakes.",
+	         ".SH FILES", ".TP", "DIR/ledger", "The ledger.", ".TP", "DIR/key.pem",
+	         "The key that signs.", ".TP", "DIR/trusted.pem",
+	         "What others are to trust: \"trusted\" in the zone file.", ".SH EXAMPLES", ".TP",
+	         "zonerelay-devchain --dir /tmp/devchain",
+	         "A main chain on 127.0.0.1:7480, made at the first start.", ".TP",
+	         "curl -d '{\"rules\":[{\"do\":\"drop-after\",\"on\":\"submit\",\"count\":1}]}' "
+	         "127.0.0.1:7480/dev/misbehave",
+	         "Lose the answer to the next anchor.", ".SH SEE ALSO",
+	         "zonerelay.conf(5), zonerelayd(8), zonerelay(1)");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "conf") == 0)
 		put_conf();
 	else if (argc == 2 && strcmp(argv[1], "commands") == 0)
 		put_commands();
+	else if (argc == 2 && strcmp(argv[1], "devchain") == 0)
+		put_devchain();
 	else
 		return 2;
 	return 0;

@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # file: program below the build folder, and its arguments.
 MADE = {
     "docs/man/zonerelay.conf.5": ["tests/print_tables", "conf"],
+    "docs/man/zonerelay-devchain.8": ["tests/print_tables", "devchain"],
     "docs/man/zonerelay.1": ["tests/print_tables", "commands"],
     "packaging/completions/zonerelay.bash": ["relay/cli/zonerelay", "completions", "bash"],
     "packaging/completions/_zonerelay": ["relay/cli/zonerelay", "completions", "zsh"],

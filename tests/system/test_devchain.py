@@ -458,6 +458,26 @@ def test_it_takes_its_settings_from_a_file(tmp_path):
         assert devchain.end(signal.SIGTERM) == 0
 
 
+def test_without_an_interval_there_is_a_block_for_each_anchor_and_then_rest(tmp_path):
+    devchain = Devchain(tmp_path, "--block-interval-ms", 0, "--finality-blocks", 2, "--log-level", "warn").start()
+    try:
+        lane = Lane(devchain, 1)
+        for height in range(3):
+            key, content, root = lane.anchor("tq-1", height, height)
+            assert lane.submit(key, content)[0] == 201
+            lane.follow(root)
+        time.sleep(0.3)
+        status = devchain.ask("GET", "/v1/status")[1]
+        assert devchain.ask("GET", f"/v1/lanes/1/anchors/{key}")[1]["status"] == "final"
+        assert status["height"] == status["final_height"] + 2
+        time.sleep(0.3)
+        assert devchain.ask("GET", "/v1/status")[1] == status
+        devchain.misbehave({"do": "hold-blocks"})
+        assert devchain.ask("POST", "/dev/blocks", {"count": 3})[1]["height"] == status["height"] + 3
+    finally:
+        assert devchain.end(signal.SIGTERM) == 0
+
+
 def test_strangers_do_no_harm(devchain):
     for junk in (b"\0" * 100, b"GET / HTTP/9.9\r\n\r\n", b"PUT /v1/batches/x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
                  b"PUT /v1/batches/x HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\nabc", b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n",
@@ -477,6 +497,53 @@ def test_strangers_do_no_harm(devchain):
 
 
 # ---- the adapter, through a proxy ----
+
+def status_over_tls(devchain, folder, name):
+    """/v1/status as the owner of certificate name sees it; None where it is not let in."""
+    context = ssl.create_default_context(cafile=folder / "ca.pem")
+    context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    connection = http.client.HTTPSConnection("127.0.0.1", devchain.port, timeout=5, context=context)
+    try:
+        connection.request("GET", "/v1/status")
+        return json.loads(connection.getresponse().read())
+    except OSError:
+        return None
+    finally:
+        connection.close()
+
+
+def test_a_revoked_certificate_is_out_after_sighup(tmp_path):
+    made = pki.make_pki(tmp_path / "pki")
+    for name in ("one", "two"):
+        made.issue(name, f"/CN={name}", None, "clientAuth")
+    folder = tmp_path / "pki"
+    (tmp_path / "dc.yaml").write_text(
+        f"dir: {tmp_path}/devchain\ntls:\n  certificate: {folder}/gateway.pem\n  key: {folder}/gateway.key\n"
+        f"  ca: {folder}/ca.pem\n  crl: [{folder}/crl.pem]\n")
+    devchain = Devchain(tmp_path, "--config", tmp_path / "dc.yaml").start()
+    try:
+        assert status_over_tls(devchain, folder, "one") and status_over_tls(devchain, folder, "two")
+        made.revoke("two")
+        good = (folder / "crl.pem").read_text()
+        (folder / "crl.pem").write_text("nonsense")
+        devchain.process.send_signal(signal.SIGHUP)
+        wait_log(devchain, "reload-failed")
+        assert status_over_tls(devchain, folder, "two")  # What was in force stays in force.
+        (folder / "crl.pem").write_text(good)
+        devchain.process.send_signal(signal.SIGHUP)
+        wait_log(devchain, "reloaded signal=1")
+        assert status_over_tls(devchain, folder, "one")
+        assert status_over_tls(devchain, folder, "two") is None
+    finally:
+        assert devchain.end(signal.SIGTERM) == 0, devchain.log()
+
+
+def wait_log(devchain, text):
+    deadline = time.monotonic() + 10
+    while text not in devchain.log():
+        assert time.monotonic() < deadline, devchain.log()
+        time.sleep(0.02)
+
 
 class Proxy(threading.Thread):
     """An HTTP proxy that knows CONNECT and nothing else."""

@@ -22,6 +22,7 @@
 
 #define PATH_SIZE      4096
 #define TOKEN_SIZE_MAX 8192
+#define SIGNAL_COUNT   3
 
 /* Everything the program holds; what is not there yet is NULL. */
 struct devchain {
@@ -34,14 +35,14 @@ struct devchain {
 	struct buffer token; /* Ends with a zero; empty: none. */
 	struct misbehave *misbehave;
 	struct event_base *base;
-	struct event *signals[2];
+	struct event *signals[SIGNAL_COUNT];
 	struct server *server;
 };
 
 static void devchain_fini(struct devchain *devchain)
 {
 	server_free(devchain->server);
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < SIGNAL_COUNT; i++) {
 		if (devchain->signals[i] != NULL)
 			event_free(devchain->signals[i]);
 	}
@@ -73,6 +74,10 @@ static void use_config(struct devchain_options *options, const struct config *co
 		options->chain = from->chain;
 	if (!devchain_options_given(options, "--listen"))
 		options->listen = from->listen.text;
+	if (!devchain_options_given(options, "--suite"))
+		options->suite = from->suite;
+	if (!devchain_options_given(options, "--chain"))
+		options->chain = from->chain;
 	if (!devchain_options_given(options, "--size"))
 		options->size_bytes = from->size_bytes;
 	if (!devchain_options_given(options, "--token-file"))
@@ -84,31 +89,30 @@ static void use_config(struct devchain_options *options, const struct config *co
 	if (!devchain_options_given(options, "--log-level"))
 		options->log_level = config->log.level;
 	options->log_style = config->log.style;
-	if (options->tls_certificate == NULL && config->tls.certificate != NULL) {
-		options->tls_certificate = config->tls.certificate;
-		options->tls_key = config->tls.key;
-		options->tls_ca = config->tls.ca;
-		if (config->tls.crl.count > 0)
-			options->tls_crl = config->tls.crl.items[0];
-	}
 }
 
-static bool load_config(struct devchain *devchain, struct err *err)
+/* Tells every mistake on standard error. */
+static bool read_config(const char *path, struct config **out_config, struct err *err)
 {
-	const char *path = devchain->options.config;
 	struct config_errors errors = CONFIG_NO_ERRORS;
 	struct buffer text = BUFFER_EMPTY;
-	if (path == NULL)
+	if (config_load(path, CONFIG_DEVCHAIN, out_config, &errors))
 		return true;
-	if (config_load(path, CONFIG_DEVCHAIN, &devchain->config, &errors)) {
-		use_config(&devchain->options, devchain->config);
-		return true;
-	}
 	config_errors_text(&errors, &text);
 	(void)fwrite(text.data, 1, text.size, stderr);
 	buffer_fini(&text);
 	config_errors_fini(&errors);
 	return err_set(err, ZR_INVALID, "%s has mistakes", path);
+}
+
+static bool load_config(struct devchain *devchain, struct err *err)
+{
+	if (devchain->options.config == NULL)
+		return true;
+	if (!read_config(devchain->options.config, &devchain->config, err))
+		return false;
+	use_config(&devchain->options, devchain->config);
+	return true;
 }
 
 static bool join(char out_path[static PATH_SIZE], const char *dir, const char *name,
@@ -235,22 +239,70 @@ static bool read_misbehave(struct devchain *devchain, struct err *err)
 	return done;
 }
 
-static bool make_tls(struct devchain *devchain, struct err *err)
+/* NULL, where neither command line nor file (config, or NULL) asks for TLS. */
+static bool make_tls(const struct devchain *devchain, const struct config *config,
+                     struct tls_context **out_tls, struct err *err)
 {
 	const struct devchain_options *options = &devchain->options;
-	if (options->tls_certificate == NULL)
+	struct tls_options tls = { .is_server = true,
+		                   .certificate = options->tls_certificate,
+		                   .key = options->tls_key,
+		                   .ca = options->tls_ca,
+		                   .crls = &options->tls_crl,
+		                   .crl_count = options->tls_crl == NULL ? 0 : 1,
+		                   .clock = clock_system() };
+	if (tls.certificate == NULL && config != NULL && config->tls.certificate != NULL) {
+		tls.certificate = config->tls.certificate;
+		tls.key = config->tls.key;
+		tls.ca = config->tls.ca;
+		tls.crls = config->tls.crl.items;
+		tls.crl_count = config->tls.crl.count;
+		tls.groups = config->tls.groups;
+		tls.ciphers = config->tls.ciphers;
+		tls.signature_algorithms = config->tls.signature_algorithms;
+	}
+	*out_tls = NULL;
+	if (tls.certificate == NULL)
 		return true;
-	if (options->tls_key == NULL || options->tls_ca == NULL)
+	if (tls.key == NULL || tls.ca == NULL)
 		return err_set(err, ZR_INVALID, "TLS needs certificate, key and CA");
-	return tls_context_new(&devchain->tls,
-	                       &(struct tls_options){ .is_server = true,
-	                                              .certificate = options->tls_certificate,
-	                                              .key = options->tls_key,
-	                                              .ca = options->tls_ca,
-	                                              .crls = &options->tls_crl,
-	                                              .crl_count = options->tls_crl == NULL ? 0 : 1,
-	                                              .clock = clock_system() },
-	                       err);
+	return tls_context_new(out_tls, &tls, err);
+}
+
+/* SIGHUP: certificates again, and the log level of the file. What is wrong keeps what is in force. */
+static bool reload(struct devchain *devchain, struct err *err)
+{
+	struct config *config = NULL;
+	struct tls_context *tls = NULL;
+	if (devchain->options.config != NULL &&
+	    !read_config(devchain->options.config, &config, err))
+		return false;
+	if (!make_tls(devchain, config, &tls, err)) {
+		config_free(config);
+		return false;
+	}
+	if (tls != NULL && devchain->tls != NULL) {
+		server_use_tls(devchain->server, tls);
+		tls_context_free(devchain->tls);
+		devchain->tls = tls;
+	} else {
+		tls_context_free(tls); /* With TLS or without it: decided at the start. */
+	}
+	if (config != NULL && !devchain_options_given(&devchain->options, "--log-level"))
+		log_set_level(config->log.level);
+	config_free(config);
+	return true;
+}
+
+static void on_reload(evutil_socket_t number, short what, void *arg)
+{
+	struct err err;
+	notify_reloading();
+	if (reload(arg, &err))
+		log_info("reloaded", "signal=%d", (int)number);
+	else
+		log_error("reload-failed", "detail=\"%s\"", err.message);
+	notify_ready();
 }
 
 static void on_signal(evutil_socket_t number, short what, void *arg)
@@ -263,12 +315,17 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 
 static bool make_base(struct devchain *devchain, struct err *err)
 {
-	static const int numbers[2] = { SIGTERM, SIGINT };
+	static const struct {
+		int number;
+		event_callback_fn act;
+	} signals[SIGNAL_COUNT] = { { SIGTERM, on_signal },
+		                    { SIGINT, on_signal },
+		                    { SIGHUP, on_reload } };
 	devchain->base = event_base_new();
 	bool done = devchain->base != NULL;
-	for (size_t i = 0; done && i < 2; i++) {
+	for (size_t i = 0; done && i < SIGNAL_COUNT; i++) {
 		devchain->signals[i] =
-			evsignal_new(devchain->base, numbers[i], on_signal, devchain);
+			evsignal_new(devchain->base, signals[i].number, signals[i].act, devchain);
 		done = devchain->signals[i] != NULL &&
 		       evsignal_add(devchain->signals[i], NULL) == 0;
 	}
@@ -309,8 +366,8 @@ static bool run(struct devchain *devchain, struct err *err)
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (!devchain_options_listen(&devchain->options, err) || !prepare(devchain, err) ||
 	    !read_token(devchain, err) || !read_misbehave(devchain, err) ||
-	    !make_tls(devchain, err) || !make_base(devchain, err) || !make_server(devchain, err) ||
-	    !tell_port(devchain, err))
+	    !make_tls(devchain, devchain->config, &devchain->tls, err) ||
+	    !make_base(devchain, err) || !make_server(devchain, err) || !tell_port(devchain, err))
 		return false;
 
 	log_info("listening", "address=%s port=%u tls=%s chain=%s height=%" PRIu64,

@@ -275,15 +275,6 @@ bool misbehave_refuses(const struct misbehave *misbehave, const char *chain)
 	return false;
 }
 
-bool misbehave_holds(const struct misbehave *misbehave, enum misbehaviour kind)
-{
-	for (size_t i = 0; i < misbehave->count; i++) {
-		if (applies(&misbehave->rules[i], kind, MISBEHAVE_NO_CALL))
-			return true;
-	}
-	return false;
-}
-
 json_t *misbehave_show(const struct misbehave *misbehave)
 {
 	json_t *rules = json_array();

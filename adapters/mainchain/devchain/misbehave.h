@@ -54,8 +54,6 @@ bool misbehave_acts(struct misbehave *misbehave, enum misbehaviour kind, int cal
                     uint64_t *out_parameter);
 /* As misbehave_acts() for MISBEHAVE_REFUSE_CHAIN and this chain; never counts. */
 bool misbehave_refuses(const struct misbehave *misbehave, const char *chain);
-/* Is there a rule of this kind that has not run out? Never counts. */
-bool misbehave_holds(const struct misbehave *misbehave, enum misbehaviour kind);
 
 /* The rules in force, what is left of their counts, and how often each acted. A new reference. */
 json_t *misbehave_show(const struct misbehave *misbehave);

@@ -75,6 +75,22 @@ static const struct {
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 
+bool devchain_verb_at(size_t index, struct devchain_word *out_word)
+{
+	if (index >= VERB_COUNT)
+		return false;
+	*out_word = (struct devchain_word){ verbs[index].name, NULL, verbs[index].text };
+	return true;
+}
+
+bool devchain_option_at(size_t index, struct devchain_word *out_word)
+{
+	if (index >= ROW_COUNT)
+		return false;
+	*out_word = (struct devchain_word){ rows[index].name, rows[index].value, rows[index].text };
+	return true;
+}
+
 void devchain_options_help(void)
 {
 	printf("usage: zonerelay-devchain [VERB] [OPTION...]\n\n"

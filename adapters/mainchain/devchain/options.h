@@ -3,6 +3,7 @@
 #define ZR_ADAPTERS_MAINCHAIN_DEVCHAIN_OPTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "relay/base/crypto.h"
@@ -47,5 +48,12 @@ bool devchain_options_listen(struct devchain_options *options, struct err *err) 
 /* Was this option ("--dir") on the command line? */
 bool devchain_options_given(const struct devchain_options *options, const char *name);
 void devchain_options_help(void);
+
+/* The tables, for the manual page. False past the end. value is NULL where there is none. */
+struct devchain_word {
+	const char *name, *value, *text;
+};
+bool devchain_verb_at(size_t index, struct devchain_word *out_word);
+bool devchain_option_at(size_t index, struct devchain_word *out_word);
 
 #endif

@@ -160,7 +160,8 @@ static bool is_loopback(const char *address)
 
 static struct bufferevent *make_tls_bufferevent(struct event_base *base, void *arg)
 {
-	return tls_bufferevent_new(arg, base);
+	struct server *server = arg;
+	return tls_bufferevent_new(server->options.tls, base);
 }
 
 static uint16_t bound_port(struct evhttp_bound_socket *bound)
@@ -191,7 +192,7 @@ static bool listen_on(struct server *server, struct err *err)
 	                                                 EVHTTP_REQ_HEAD | EVHTTP_REQ_DELETE);
 	evhttp_set_gencb(server->http, on_request, server);
 	if (options->tls != NULL)
-		evhttp_set_bevcb(server->http, make_tls_bufferevent, options->tls);
+		evhttp_set_bevcb(server->http, make_tls_bufferevent, server);
 	struct evhttp_bound_socket *bound =
 		evhttp_bind_socket_with_handle(server->http, options->address, options->port);
 	if (bound == NULL)
@@ -245,6 +246,12 @@ void server_free(struct server *server)
 		event_free(server->block_timer);
 	misbehave_free(server->misbehave);
 	free(server);
+}
+
+void server_use_tls(struct server *server, struct tls_context *tls)
+{
+	assert(server->options.tls != NULL && tls != NULL);
+	server->options.tls = tls;
 }
 
 uint16_t server_port(const struct server *server)

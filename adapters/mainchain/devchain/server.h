@@ -39,6 +39,9 @@ bool server_new(struct server **out_server, const struct server_options *options
 /* Requests that wait get no answer. NULL is allowed. */
 void server_free(struct server *server);
 
+/* New connections are made with tls from now on; only where the server began with TLS. tls is kept. */
+void server_use_tls(struct server *server, struct tls_context *tls);
+
 uint16_t server_port(const struct server *server);
 /* The ledger failed: the base's loop was ended. False: it did not. */
 bool server_failed(const struct server *server, struct err *out_err);

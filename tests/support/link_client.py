@@ -220,7 +220,7 @@ class Link:
         self.world = world
         keys = world.folder / "pki"
         self.agent = agent
-        self.certificate = certificate or keys / f"agent-{agent}.pem"
+        self.certificate = keys / f"agent-{agent}.pem" if certificate is None else certificate
         self.key = key or keys / f"agent-{agent}.key"
         self.ca = ca or keys / "ca.pem"
         self.timeout = timeout

@@ -15,7 +15,7 @@ from pki import make_pki
 from world import ROOT, World
 
 sys.path.insert(0, str(ROOT / "tests/support"))
-from link_client import CODEC_ZSTD, Closed, Key, Ledger, Link, raw_batch, zstd_frame_of_zeros  # noqa: E402
+from agent_client import CODEC_ZSTD, Closed, Key, Ledger, Link, raw_batch, zstd_frame_of_zeros  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("ZR_BUILD", ROOT / "build"))
 

@@ -1,4 +1,4 @@
-"""link_client.py -- an agent for tests that does what it is told, the wrong things too.
+"""agent_client.py -- an agent for tests that does what it is told, the wrong things too.
 
 Speaks docs/PROTOCOL.md over TLS with nothing but the standard library: messages are dictionaries,
 encoded by the fields that proto/link.proto names. A Ledger makes blocks of docs/LEDGER-FORMAT.md.

@@ -15,6 +15,7 @@
 #include "relay/base/notify.h"
 #include "relay/http.h"
 #include "relay/operators.h"
+#include "relay/views.h"
 
 #define WRITER_QUEUE_MAX  4096
 #define NOTICES_MAX       4096
@@ -27,6 +28,7 @@
 #define OUT_STALL_MAX_MS  60000
 #define FRAME_MAX_MS      120000
 #define CONN_TURN_BYTES   (256u << 10)
+#define TICKET_KEYS_TICKS (24u * 3600u * 1000u / GATEWAY_TICK_MS)
 
 /* ---- the turn ---- */
 
@@ -50,6 +52,12 @@ static void note_lane(struct gateway *gateway, const struct delivery_lane_status
 		at++;
 	if (at == max)
 		return;
+	if (at < gateway->lane_count && gateway->lanes[at].state != status->state)
+		operators_publish(gateway->operators, "lane-state",
+		                  json_pack("{s:s, s:i, s:s, s:s}", "sink", status->sink, "lane",
+		                            (int)status->lane, "state",
+		                            view_lane_state_name(status->state), "reason",
+		                            status->reason));
 	gateway->lanes[at] = *status;
 	if (at == gateway->lane_count)
 		gateway->lane_count++;
@@ -60,6 +68,9 @@ static void run_notice(struct gateway *gateway, const struct delivery_notice *no
 	struct chain *chain;
 	switch (notice->kind) {
 	case DELIVERY_ANCHOR_FINAL:
+		operators_publish(gateway->operators, "anchor-final",
+		                  json_pack("{s:s, s:i, s:I}", "sink", notice->sink, "lane",
+		                            (int)notice->lane, "seq", (json_int_t)notice->seq));
 		links_anchor_final(
 			gateway->links,
 			&(struct spool_anchor_id){ SPOOL_SINK_MAIN, notice->lane, notice->seq });
@@ -149,6 +160,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	links_tick(gateway->links);
 	gateway_enrol_some(gateway);
 	gateway_upkeep(gateway);
+	if (gateway->ticks % TICKET_KEYS_TICKS == 0)
+		gateway_renew_tls(gateway);
 	gateway_wake(gateway);
 }
 
@@ -231,6 +244,7 @@ static bool start_spool(struct gateway *gateway, struct err *err)
 		.mode = STORE_WRITE,
 		.size_bytes = config->size_bytes,
 		.reserve_bytes = config->reserve_bytes,
+		.quarantine_bytes_max = config->quarantine_size_bytes,
 	};
 	if (!spool_exists(config->dir)) {
 		gateway->exit_status = EXIT_STORE_MISSING;
@@ -281,7 +295,8 @@ static bool start_tables(struct gateway *gateway, struct err *err)
 		                             .dictionaries = &gateway->dictionaries,
 		                             .partials = &gateway->partials,
 		                             .receipts = &gateway->receipts,
-		                             .counters = &gateway->counters };
+		                             .counters = &gateway->counters,
+		                             .feed = &gateway->operators };
 	if (!links_new(&gateway->links, &links, err))
 		return false;
 	const struct intake_options intake = { .spool = gateway->spool,
@@ -293,6 +308,7 @@ static bool start_tables(struct gateway *gateway, struct err *err)
 		                               .partials = &gateway->partials,
 		                               .counters = &gateway->counters,
 		                               .clock = gateway->clock,
+		                               .feed = &gateway->operators,
 		                               .events = links_intake_events(),
 		                               .arg = gateway->links };
 	if (!intake_new(&gateway->intake, &intake, err))
@@ -391,6 +407,13 @@ static bool start_events(struct gateway *gateway, struct err *err)
 
 static bool start_delivery(struct gateway *gateway, struct err *err)
 {
+	/* The lane is there from the first scrape on; delivery's first notice comes soon. */
+	const struct config_main_chain *sink = &gateway->config->gateway.main_chain;
+	struct delivery_lane_status lane = { .lane = (uint16_t)sink->lane,
+		                             .state = DELIVERY_LANE_STARTING,
+		                             .idle_proven_ms = clock_monotonic_ms(gateway->clock) };
+	(void)snprintf(lane.sink, sizeof(lane.sink), "%s", sink->name);
+	note_lane(gateway, &lane);
 	const struct delivery_options options = { .config = gateway->config,
 		                                  .spool = gateway->spool,
 		                                  .writer = gateway->writer,

@@ -50,7 +50,8 @@ struct gateway {
 	const struct clock *clock;
 	const char *config_path; /* Borrowed for ever. */
 	struct config *config;   /* Owned; replaced whole by a reload. */
-	struct config *former;   /* Owned: still used by delivery, until it answered. NULL: none. */
+	struct config *former;   /* Owned: still used by delivery. NULL: none. */
+	bool delivery_reloading; /* It was asked to use the one in force. */
 	struct event_base *base;
 
 	struct spool *spool;
@@ -80,6 +81,7 @@ struct gateway {
 	struct event *signal_events[4];
 
 	struct gateway_view view;
+	bool full_told;                       /* The log says that the spool is full. */
 	struct delivery_lane_status lanes[8]; /* As last noticed. */
 	size_t lane_count;
 	struct spool_scrub scrub;
@@ -122,6 +124,8 @@ bool gateway_reload(struct gateway *gateway, struct err *err) MUST_CHECK;
 bool gateway_read_tls(struct gateway *gateway, const struct config *config,
                       struct tls_context **out_context, struct err *err) MUST_CHECK;
 void gateway_apply_limits(struct gateway *gateway);
+/* A new TLS context from the same files, so that the keys of session tickets change. */
+void gateway_renew_tls(struct gateway *gateway);
 /* Delivery uses the new configuration: the former may go. */
 void gateway_on_delivery_answer(struct gateway *gateway, struct delivery_request *take_request);
 

@@ -74,7 +74,8 @@ static void tell_delivery(struct gateway *gateway, struct delivery_request *take
 	take_request->kind = DELIVERY_RELOAD;
 	take_request->reply = gateway->requests;
 	take_request->config = gateway->config;
-	if (delivery_request(gateway->delivery, take_request, &err))
+	gateway->delivery_reloading = delivery_request(gateway->delivery, take_request, &err);
+	if (gateway->delivery_reloading)
 		return;
 	log_error("reload-delivery-failed", "detail=\"%s\"", err.message);
 	free(take_request);
@@ -86,6 +87,7 @@ void gateway_on_delivery_answer(struct gateway *gateway, struct delivery_request
 		command_on_delivery(take_request);
 		return;
 	}
+	gateway->delivery_reloading = false;
 	if (take_request->ok) {
 		config_free(gateway->former);
 		gateway->former = NULL;
@@ -99,7 +101,11 @@ void gateway_on_delivery_answer(struct gateway *gateway, struct delivery_request
 static void swap(struct gateway *gateway, struct config *config, struct tls_context *tls,
                  const struct receipts *receipts, struct key *signer)
 {
-	gateway->former = gateway->config;
+	/* Delivery may still be at an older one, which it could not leave: then nobody else uses the
+	 * one that is replaced now. */
+	struct config *unused = gateway->former != NULL ? gateway->config : NULL;
+	if (gateway->former == NULL)
+		gateway->former = gateway->config;
 	gateway->config = config;
 	log_init("zonerelayd", config->log.level, config->log.style);
 	links_set_config(gateway->links, config);
@@ -114,12 +120,28 @@ static void swap(struct gateway *gateway, struct config *config, struct tls_cont
 		listener_set_context(gateway->listeners[i], tls);
 	links_recheck(gateway->links, tls);
 	tls_context_free(former_tls);
+	links_reconfigure(gateway->links);
 	gateway->enrol_next = 0;
+	config_free(unused);
+}
+
+void gateway_renew_tls(struct gateway *gateway)
+{
+	struct tls_context *tls;
+	struct err err;
+	if (!gateway_read_tls(gateway, gateway->config, &tls, &err)) {
+		log_error("tls-not-renewed", "detail=\"%s\"", err.message);
+		return;
+	}
+	for (size_t i = 0; i < gateway->listener_count; i++)
+		listener_set_context(gateway->listeners[i], tls);
+	tls_context_free(gateway->tls);
+	gateway->tls = tls;
 }
 
 static bool reload(struct gateway *gateway, struct err *err)
 {
-	if (gateway->former != NULL)
+	if (gateway->delivery_reloading)
 		return err_set(err, ZR_UNAVAILABLE, "the last reload is still under way");
 	struct config *config = NULL;
 	struct tls_context *tls = NULL;

@@ -17,7 +17,7 @@ static void look(struct gateway *gateway)
 {
 	struct err err;
 	struct gateway_view *view = &gateway->view;
-	bool was_full = intake_is_full(gateway->intake);
+	bool was_full = gateway->full_told;
 	if (!spool_stats(gateway->spool, &view->spool, &err)) {
 		log_error("spool-unreadable", "detail=\"%s\"", err.message);
 		return;
@@ -33,6 +33,12 @@ static void look(struct gateway *gateway)
 	if (!full && was_full)
 		log_info("spool-has-room", "used=%" PRIu64 " mark=%" PRIu64, view->spool.used_bytes,
 		         view->spool.mark_bytes);
+	if (full != was_full)
+		operators_publish(gateway->operators, full ? "spool-full" : "spool-room",
+		                  json_pack("{s:I, s:I}", "used_bytes",
+		                            (json_int_t)view->spool.used_bytes, "mark_bytes",
+		                            (json_int_t)view->spool.mark_bytes));
+	gateway->full_told = full;
 	intake_set_full(gateway->intake, full);
 }
 

@@ -365,6 +365,11 @@ static void append_done(struct writer_op *op)
 		         "commit=%" PRIu64,
 		         chain->id.name, claim->first_height, claim_last(claim), batch->header.size,
 		         batch->header.raw_size, batch->agent, op->commit_number);
+		operators_publish(*intake->options.feed, "batch-stored",
+		                  json_pack("{s:s, s:I, s:I, s:I}", "chain", chain->id.name, "from",
+		                            (json_int_t)claim->first_height, "to",
+		                            (json_int_t)claim_last(claim), "bytes",
+		                            (json_int_t)batch->header.size));
 		batch_tell_stored(batch, op->proof.present ? &op->proof : NULL);
 	} else if (!batch->dropped) {
 		roll_back(batch, &op->err);

@@ -17,6 +17,7 @@
 #include "relay/chains.h"
 #include "relay/counters.h"
 #include "relay/dictionaries.h"
+#include "relay/operators.h"
 #include "relay/verify.h"
 #include "relay/writer.h"
 #include "spool/batches.h"
@@ -64,6 +65,8 @@ struct intake_options {
 	struct dictionaries *dictionaries;
 	struct partials *partials;
 	struct counters *counters;
+	/* Where events go. What it points at is set later, and may be NULL. */
+	struct operators *const *feed;
 	const struct clock *clock;
 	const struct intake_events *events;
 	void *arg;

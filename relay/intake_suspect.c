@@ -46,6 +46,11 @@ static void quarantine_done(struct writer_op *op)
 		         batch->chain->id.name, batch->suspect_number,
 		         outcomes[batch->suspect_outcome], batch->suspect.reason,
 		         batch->suspect.bad_height, batch->agent, batch->suspect.detail);
+		operators_publish(*batch->intake->options.feed, "quarantined",
+		                  json_pack("{s:s, s:I, s:I, s:s}", "chain", batch->chain->id.name,
+		                            "number", (json_int_t)batch->suspect_number, "from",
+		                            (json_int_t)batch->suspect.first_height, "reason",
+		                            batch->suspect.reason));
 	}
 	batch_end(batch);
 }
@@ -277,6 +282,13 @@ static void evidence_done(struct writer_op *op)
 		          "chain=%s height=%" PRIu64 " evidence=%" PRIu64
 		          " agent=%s why=\"two validly signed blocks at one height\"",
 		          chain->id.name, batch->fork_height, batch->evidence_number, batch->agent);
+		operators_publish(*intake->options.feed, "evidence",
+		                  json_pack("{s:s, s:I, s:I}", "chain", chain->id.name, "number",
+		                            (json_int_t)batch->evidence_number, "height",
+		                            (json_int_t)batch->fork_height));
+		operators_publish(*intake->options.feed, "chain-frozen",
+		                  json_pack("{s:s, s:s}", "chain", chain->id.name, "reason",
+		                            "two validly signed blocks at one height"));
 		if (!chain_refresh(intake->options.chains, chain, &err))
 			log_error("chain-unreadable", "chain=%s detail=\"%s\"", chain->id.name,
 			          err.message);

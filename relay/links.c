@@ -300,6 +300,17 @@ void links_recheck(struct links *links, const struct tls_context *context)
 	}
 }
 
+void links_reconfigure(struct links *links)
+{
+	for (struct chain *chain = chains_next(links->options.chains, NULL); chain != NULL;
+	     chain = chains_next(links->options.chains, chain)) {
+		const char *why;
+		bool should = chain_takes(chain, &why) && !list_is_empty(&chain->carriers);
+		if (should != (chain->active != NULL))
+			links_chain_changed(links, chain);
+	}
+}
+
 /* ---- views ---- */
 
 void links_each(struct links *links, void (*see)(const struct link_view *view, void *arg),

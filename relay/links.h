@@ -11,6 +11,7 @@
 #include "relay/counters.h"
 #include "relay/intake.h"
 #include "relay/net/conn.h"
+#include "relay/operators.h"
 #include "relay/receipts.h"
 #include "relay/share.h"
 #include "spool/anchors.h"
@@ -29,6 +30,8 @@ struct links_options {
 	struct partials *partials;
 	const struct receipts *receipts;
 	struct counters *counters;
+	/* Where events go. What it points at is set later, and may be NULL. */
+	struct operators *const *feed;
 };
 
 bool links_new(struct links **out_links, const struct links_options *options,
@@ -61,6 +64,9 @@ void links_resend(struct links *links, struct chain *chain, uint64_t from, uint6
 void links_goodbye_all(struct links *links);
 /* After a reload: ends the links of those whom context would not let in, and re-reads grants. */
 void links_recheck(struct links *links, const struct tls_context *context);
+
+/* After a reload: chains that take batches now, or no more, find or lose their active agents. */
+void links_reconfigure(struct links *links);
 
 size_t links_open_count(const struct links *links);
 size_t links_greeting_count(const struct links *links);

@@ -227,8 +227,6 @@ static double lane_retries(const struct delivery_lane_status *lane)
 
 static void print_lanes(const struct gateway *gateway, struct buffer *out)
 {
-	if (gateway->lane_count == 0)
-		return;
 	lane_family(gateway, out, "lane_running", "gauge", "1 while the lane delivers.",
 	            lane_running);
 	lane_family(gateway, out, "lane_stopped", "gauge",

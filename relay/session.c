@@ -180,6 +180,12 @@ static void on_close(struct conn *conn, enum conn_reason reason, const char *tex
 	         conn_peer(conn)->address, conn_reason_name(reason), text);
 	if (session->state != SESSION_CLOSED)
 		detach(session);
+	if (session->welcomed)
+		operators_publish(*session->links->options.feed, "agent-gone",
+		                  json_pack("{s:s, s:s, s:I, s:s}", "agent", conn_peer(conn)->id,
+		                            "peer", conn_peer(conn)->address, "chains",
+		                            (json_int_t)session->chain_count, "reason",
+		                            conn_reason_name(reason)));
 	free(session->chains);
 	free(session);
 }

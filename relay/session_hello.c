@@ -483,6 +483,10 @@ void session_on_hello(struct session *session, const Zonerelay__Link__Hello *hel
 		return;
 	}
 	session->welcomed = true;
+	operators_publish(*links->options.feed, "agent-connected",
+	                  json_pack("{s:s, s:s, s:I, s:s}", "agent", session->agent, "peer",
+	                            conn_peer(session->conn)->address, "chains",
+	                            (json_int_t)session->chain_count, "reason", ""));
 	log_info("link-welcomed", "agent=%s address=%s chains=%zu software=\"%s\"", session->agent,
 	         conn_peer(session->conn)->address, session->chain_count, hello->software);
 	for (size_t i = 0; i < session->chain_count; i++) {

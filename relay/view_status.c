@@ -65,7 +65,7 @@ static void count_chains(struct gateway *gateway, struct chain_counts *counts)
 	}
 }
 
-static const char *lane_state_name(enum delivery_lane_state state)
+const char *view_lane_state_name(enum delivery_lane_state state)
 {
 	switch (state) {
 	case DELIVERY_LANE_STARTING:
@@ -85,15 +85,15 @@ static json_t *lanes_of(const struct gateway *gateway, json_t *attention)
 	json_t *lanes = json_array();
 	for (size_t i = 0; i < gateway->lane_count; i++) {
 		const struct delivery_lane_status *lane = &gateway->lanes[i];
-		json_array_append_new(lanes,
-		                      json_pack("{s:s, s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o}",
-		                                "sink", lane->sink, "lane", (int)lane->lane,
-		                                "state", lane_state_name(lane->state), "reason",
-		                                lane->reason, "fence", number(lane->fence),
-		                                "final_seq", number(lane->final_seq), "sent_seq",
-		                                number(lane->sent_seq), "unknown",
-		                                number(lane->unknown_count), "last_progress_ms",
-		                                json_integer(lane->progress_ms)));
+		json_array_append_new(
+			lanes,
+			json_pack("{s:s, s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "sink",
+		                  lane->sink, "lane", (int)lane->lane, "state",
+		                  view_lane_state_name(lane->state), "reason", lane->reason,
+		                  "fence", number(lane->fence), "final_seq",
+		                  number(lane->final_seq), "sent_seq", number(lane->sent_seq),
+		                  "unknown", number(lane->unknown_count), "last_progress_ms",
+		                  json_integer(lane->progress_ms)));
 		if (lane->state == DELIVERY_LANE_STOPPED)
 			json_array_append_new(attention, json_sprintf("lane %u is stopped: %s",
 			                                              lane->lane, lane->reason));

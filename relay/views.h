@@ -27,6 +27,7 @@ struct view_page {
 json_t *view_hash(const struct hash *hash);
 json_t *view_time(int64_t time_ms);
 
+const char *view_lane_state_name(enum delivery_lane_state state);
 json_t *view_status(struct gateway *gateway);
 /* Blocks of which the counters do not say where they are: 0, or P5 is broken. */
 int64_t view_missing(const struct gateway *gateway);

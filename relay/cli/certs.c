@@ -126,13 +126,12 @@ int cli_certs(struct cli *cli)
 	const char *within = cli_option(cli, OPTION_WITHIN);
 	uint64_t within_ms = (uint64_t)WITHIN_MS_DEFAULT;
 	struct err err;
-	int status = EXIT_OK;
 	if (within != NULL &&
 	    (!cli_parse_duration(within, &within_ms, &err) || within_ms > (uint64_t)INT64_MAX / 2))
 		return cli_usage(cli, "--within is a time, such as 30 d, not %s", within);
-	const struct config *config = cli_config(cli, &status);
+	const struct config *config = cli_config(cli, &err);
 	if (config == NULL)
-		return status;
+		return cli_fail(cli, &err);
 	struct listing listing = { .certificates = json_array(),
 		                   .now_ms = clock_wall_ms(clock_system()),
 		                   .within_ms = (int64_t)within_ms };

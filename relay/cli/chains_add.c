@@ -121,11 +121,10 @@ static void remove_files(const struct addition *addition)
 /* The whole configuration with the new chain in it, and the chain's pinned block. */
 static bool check_files(struct cli *cli, const struct addition *addition, struct err *err)
 {
-	int status = EXIT_OK;
 	struct pinned pinned;
-	const struct config *config = cli_config(cli, &status);
+	const struct config *config = cli_config(cli, err);
 	if (config == NULL)
-		return err_set(err, ZR_INVALID, "the zone file has mistakes with the new chain");
+		return err_wrap(err, "with the new chain");
 	const struct chain_config *chain = config_chain(config, addition->name);
 	if (chain == NULL || strcmp(chain->trust, addition->pinned_path) != 0)
 		return err_set(err, ZR_STATE, "%s is not in the folder of chains that is read",
@@ -178,10 +177,9 @@ static int add(struct cli *cli, struct addition *addition)
 	bool dry_run = cli_option(cli, OPTION_DRY_RUN) != NULL;
 	bool running = false;
 	struct err err;
-	int status = EXIT_FAILED;
-	const struct config *config = cli_config(cli, &status);
+	const struct config *config = cli_config(cli, &err);
 	if (config == NULL)
-		return status;
+		return cli_fail(cli, &err);
 	if (config_chain(config, addition->name) != NULL) {
 		err_set(&err, ZR_STATE, "chain %s is in the zone file already", addition->name);
 		return cli_fail(cli, &err);

@@ -83,7 +83,7 @@ const char *cli_config_path(const struct cli *cli)
 	return given == NULL ? CLI_CONFIG_DEFAULT : given;
 }
 
-struct config *cli_config(struct cli *cli, int *out_status)
+struct config *cli_config(struct cli *cli, struct err *err)
 {
 	struct config_errors errors = CONFIG_NO_ERRORS;
 	struct config *config = NULL;
@@ -98,8 +98,7 @@ struct config *cli_config(struct cli *cli, int *out_status)
 		(void)fwrite(text.data, 1, text.size, stderr);
 	buffer_fini(&text);
 	config_errors_fini(&errors);
-	cli_json(cli, json_pack("{s:s}", "error", "the zone file has mistakes"));
-	*out_status = EXIT_FAILED;
+	err_set(err, ZR_INVALID, "%s has mistakes", cli_config_path(cli));
 	return NULL;
 }
 

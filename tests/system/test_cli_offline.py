@@ -466,8 +466,9 @@ def test_a_chain_that_cannot_be_pinned_leaves_no_file(world):
     result = add(world, trust=RAFT / "3.block")
     assert result.returncode == 1
     assert not list((world.folder / "chains.d").glob("*"))
-    result = add(world, "raft-2", "--class", "gold")
+    result = add(world, "raft-2", "--class", "gold", "--json")
     assert result.returncode == 1 and "there is no class gold" in result.stderr
+    assert "has mistakes" in json.loads(result.stdout)["error"]
     assert not list((world.folder / "chains.d").glob("*"))
 
 

@@ -11,7 +11,7 @@
 #include "relay/base/crypto_internal.h"
 #include "relay/base/file.h"
 
-#define DER_SIZE_MAX    65536u
+#define DER_SIZE_MAX    ((size_t)65536)
 #define FILE_SIZE_MAX   (4u << 20)
 #define FILE_COUNT_MAX  4096u
 #define MS_PER_SECOND   1000

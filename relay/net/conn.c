@@ -73,15 +73,21 @@ static int64_t now_ms(const struct conn *conn)
 static void on_io(evutil_socket_t fd, short what, void *arg);
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
+static void stop_waiting(struct conn *conn)
+{
+	if (conn->io_wanted != 0)
+		(void)event_del(&conn->io_event);
+	conn->io_wanted = 0;
+}
+
 void conn_wait_for(struct conn *conn, short what)
 {
 	if (what == conn->io_wanted)
 		return;
-	if (conn->io_wanted != 0)
-		(void)event_del(&conn->io_event);
-	conn->io_wanted = what;
+	stop_waiting(conn);
 	if (what == 0)
 		return;
+	conn->io_wanted = what;
 	(void)event_assign(&conn->io_event, conn->net->base, conn->fd, (short)(what | EV_PERSIST),
 	                   on_io, conn);
 	if (event_add(&conn->io_event, NULL) != 0) {
@@ -481,7 +487,7 @@ void conn_end(struct conn *conn, const struct failure *failure, bool polite)
 	conn->ended = true;
 	conn->polite = polite;
 	conn->failure = *failure;
-	conn_wait_for(conn, 0);
+	stop_waiting(conn);
 	(void)event_del(&conn->timer);
 	conn->timer_ms = 0;
 	conn->state_deadline_ms = 0;
@@ -524,7 +530,7 @@ static bool begin_lingering(struct conn *conn)
 void conn_free(struct conn *conn)
 {
 	struct net *net = conn->net;
-	conn_wait_for(conn, 0);
+	stop_waiting(conn);
 	(void)event_del(&conn->timer);
 	list_remove(&conn->node);
 	list_remove(&conn->work_node);

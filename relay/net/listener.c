@@ -199,23 +199,25 @@ static void admit_waiting(struct listener *listener)
 
 /* ---- the timer ---- */
 
+/* The first of a list, if its time is over. */
+static struct caller *first_overdue(const struct list_node *head, int64_t at_ms)
+{
+	if (list_is_empty(head))
+		return NULL;
+	struct caller *caller = LIST_ENTRY(head->next, struct caller, node);
+	return caller->deadline_ms <= at_ms ? caller : NULL;
+}
+
 static void expire(struct listener *listener)
 {
 	int64_t at_ms = now_ms(listener);
-	LIST_FOR_EACH (node, &listener->silent) {
-		struct caller *caller = LIST_ENTRY(node, struct caller, node);
-		if (caller->deadline_ms > at_ms)
-			break;
+	struct caller *caller;
+	while ((caller = first_overdue(&listener->silent, at_ms)) != NULL)
 		caller_refuse(caller, &listener->stats.silent_count, CONN_HANDSHAKE_TIMEOUT,
 		              "it said nothing");
-	}
-	LIST_FOR_EACH (node, &listener->waiting) {
-		struct caller *caller = LIST_ENTRY(node, struct caller, node);
-		if (caller->deadline_ms > at_ms)
-			break;
+	while ((caller = first_overdue(&listener->waiting, at_ms)) != NULL)
 		caller_refuse(caller, &listener->stats.waiting_count, CONN_OVER_RATE,
 		              "waited too long for its handshake");
-	}
 }
 
 static int64_t first_deadline_ms(const struct list_node *head)
@@ -459,13 +461,17 @@ static bool open_socket(struct listener *listener, struct err *err)
 
 static uint16_t bound_port(int fd)
 {
-	struct sockaddr_storage address = { 0 };
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} address;
 	socklen_t size = sizeof(address);
-	if (getsockname(fd, (struct sockaddr *)&address, &size) != 0)
+	memset(&address, 0, sizeof(address));
+	if (getsockname(fd, &address.any, &size) != 0)
 		return 0;
-	return ntohs(address.ss_family == AF_INET6
-	                     ? ((struct sockaddr_in6 *)(void *)&address)->sin6_port
-	                     : ((struct sockaddr_in *)(void *)&address)->sin_port);
+	return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port
+	                                               : address.v4.sin_port);
 }
 
 bool listener_new(struct listener **out_listener, struct net *net,

@@ -148,6 +148,7 @@ static bool is_repeated(struct bytes group, uint32_t kind, struct bytes name)
 
 static bool check_group(struct bytes group, unsigned depth);
 
+/* NOLINTNEXTLINE(misc-no-recursion): DEPTH_MAX. */
 static bool check_member(struct bytes group, const struct wire_field *field, unsigned depth)
 {
 	struct bytes name;
@@ -161,6 +162,7 @@ static bool check_member(struct bytes group, const struct wire_field *field, uns
 	return decode_leaf(content, &leaf);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): DEPTH_MAX. */
 static bool check_group(struct bytes group, unsigned depth)
 {
 	struct wire wire = wire_of(group, WIRE_PLAIN);

@@ -118,6 +118,7 @@ struct scope {
 static bool compile_rule(struct compiler *compiler, struct bytes message, struct scope scope,
                          unsigned depth, size_t *out_index);
 
+/* NOLINTNEXTLINE(misc-no-recursion): DEPTH_MAX. */
 static bool compile_n_of(struct compiler *compiler, struct bytes message, struct scope scope,
                          unsigned depth, size_t *out_index)
 {
@@ -167,6 +168,7 @@ static bool compile_signed(struct compiler *compiler, uint64_t number, struct sc
 	return true;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): DEPTH_MAX. */
 static bool compile_rule(struct compiler *compiler, struct bytes message, struct scope scope,
                          unsigned depth, size_t *out_index)
 {
@@ -265,6 +267,7 @@ static size_t meta_needed(enum meta_rule rule, size_t count)
 	return rule == META_ALL ? count : count / 2 + 1;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): DEPTH_MAX. */
 static bool compile_meta(struct compiler *compiler, struct bytes group, struct bytes message,
                          unsigned depth, size_t *out_index)
 {
@@ -299,6 +302,7 @@ static bool compile_meta(struct compiler *compiler, struct bytes group, struct b
 }
 
 /* Where name is not there, or is a path, nobody satisfies it; the group counts all the same. */
+/* NOLINTNEXTLINE(misc-no-recursion): DEPTH_MAX. */
 static bool compile_policy(struct compiler *compiler, struct bytes group, struct bytes name,
                            unsigned depth, size_t *out_index)
 {
@@ -442,6 +446,7 @@ static bool is_signed(const struct question *question, size_t principal, struct 
 }
 
 /* A child that fails gives back what it used. */
+/* NOLINTNEXTLINE(misc-no-recursion): DEPTH_MAX. */
 static bool holds(const struct question *question, size_t index, struct used *used)
 {
 	const struct node *node = &question->policy->nodes[index];

@@ -66,10 +66,15 @@ static const struct identity *seen_find(struct seen *seen, struct bytes creator)
 	return NULL;
 }
 
+/* One beyond reason is not worth its memory. */
+#define SEEN_CREATOR_SIZE_MAX 8192
+
 /* Takes the identity on success. Two threads may add the same signer: both find it afterwards. */
 static bool seen_add(struct seen *seen, struct bytes creator, struct identity *take_identity)
 {
-	struct seen_signer *signer = malloc(sizeof(*signer) + creator.size);
+	struct seen_signer *signer = NULL;
+	if (creator.size <= SEEN_CREATOR_SIZE_MAX)
+		signer = malloc(sizeof(*signer) + creator.size);
 	if (signer == NULL)
 		return false; /* Then it is looked at again next time. */
 	signer->identity = take_identity;

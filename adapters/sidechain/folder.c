@@ -186,7 +186,6 @@ static bool vouch_all(struct run *run, struct err *err)
 {
 	uint64_t origin = run->options->format->trust_origin(run->pinned)->height;
 	struct hash expected = { { 0 } };
-	uint64_t above = HEIGHT_UNKNOWN;
 	size_t first;
 	for (size_t end = run->files.count; end > 0; end = first) {
 		uint64_t height = file_of(run, end - 1)->header.height;
@@ -196,9 +195,6 @@ static bool vouch_all(struct run *run, struct err *err)
 			continue;
 		if (height <= origin)
 			break; /* The pinned block needs nobody. */
-		if (above != height + 1)
-			expected = (struct hash){ { 0 } };
-		above = height;
 		if (!vouch_height(run, first, end, &expected, err))
 			return false;
 	}

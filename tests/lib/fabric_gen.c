@@ -265,11 +265,13 @@ static void put_msp(struct buffer *group, const struct gen_org *org)
 	wrap(&msp, 8, &crypto);
 	if ((org->flags & GEN_NODE_OUS) != 0) {
 		struct buffer units = BUFFER_EMPTY;
+		bool of_root = (org->flags & GEN_ROOT_OUS) != 0;
+		const struct gen_ca *ca = of_root ? org->root : org->issuer;
 		wire_put_u64(&units, 1, 1);
-		put_unit(&units, 2, org->issuer, "client");
-		put_unit(&units, 3, org->issuer, "peer");
-		put_unit(&units, 4, org->issuer, "admin");
-		put_unit(&units, 5, org->issuer, "orderer");
+		put_unit(&units, 2, ca, "client");
+		put_unit(&units, 3, ca, "peer");
+		put_unit(&units, 4, ca, "admin");
+		put_unit(&units, 5, ca, "orderer");
 		wrap(&msp, 11, &units);
 	}
 	buffer_put(&msp, buffer_bytes(&org->extra));

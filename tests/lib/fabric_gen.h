@@ -28,6 +28,7 @@ enum gen_org_flag {
 	GEN_INTERMEDIATE = 2, /* Identities are issued by an intermediate authority. */
 	GEN_REQUIRED_OU = 4,  /* Members must be of unit "SEALERS". */
 	GEN_SHA3 = 8,         /* It asks for signatures over SHA-3. */
+	GEN_ROOT_OUS = 16,    /* Units are the root's to give, whoever issues identities. */
 };
 
 struct gen_org {

@@ -133,6 +133,15 @@ void gen_ca_pem(const struct gen_ca *ca, struct buffer *out)
 	put_pem(ca->cert, out);
 }
 
+void gen_ca_renew(struct gen_ca *ca, struct buffer *out)
+{
+	X509 *cert = make_cert(ca->name, NULL, ca->key, NULL, ++ca->serial);
+	extend_cert(cert, cert, true);
+	must(X509_sign(cert, ca->key, EVP_sha256()) > 0, "authority's certificate");
+	put_pem(cert, out);
+	X509_free(cert);
+}
+
 void gen_ca_issue(struct gen_ca *ca, const struct key *key, const char *unit, bool is_ca,
                   struct buffer *out)
 {

@@ -10,6 +10,8 @@ struct gen_ca;
 /* A root, or an intermediate of parent. All certificates have expired long ago: it must not matter. */
 struct gen_ca *gen_ca_new(const char *name, struct gen_ca *parent);
 void gen_ca_free(struct gen_ca *ca);
+/* Another root certificate of the same name over the same key, appended as PEM. */
+void gen_ca_renew(struct gen_ca *ca, struct buffer *out);
 void gen_ca_pem(const struct gen_ca *ca, struct buffer *out);
 struct bytes gen_ca_der(const struct gen_ca *ca);
 /* A certificate over key, appended as PEM. unit: NULL, "peer", or several: "peer+admin". */

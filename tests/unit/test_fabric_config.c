@@ -160,6 +160,17 @@ static void configurations_follow_each_other_without_a_hole(void **state)
 	EXPECT_DRAFT(&scene, &draft, WALK_UNTRUSTED, "of channel \"another\"");
 	expect_honest_config(&scene);
 	assert_int_equal(scene.walk.trust_from, 2);
+
+	/* Even where nobody asked whether the block is admitted. */
+	struct block block;
+	struct trust *next;
+	struct err err = { .code = ZR_OK };
+	draft = gen_config_draft(scene.channel);
+	draft.channel = "another";
+	gen_seal(scene.channel, &draft, &scene.raw);
+	assert_true(fabric_format()->read(buffer_bytes(&scene.raw), &block, &err));
+	EXPECT_FAILURE(fabric_format()->trust_next(scene.walk.trust, &block, &next, &err), err,
+	               ZR_UNTRUSTED, "it configures another channel");
 	scene_fini(&scene);
 }
 
@@ -241,6 +252,80 @@ static void a_batch_may_change_the_set_in_its_middle(void **state)
 	scene_fini(&scene);
 }
 
+/* Or anybody could bring a set of his own, and sign what comes after. */
+static void a_set_change_needs_its_own_signatures_under_every_policy(void **state)
+{
+	struct scene scene;
+	struct buffer batch = BUFFER_EMPTY;
+	struct block_header headers[8];
+	size_t count;
+	uint64_t bad_height;
+	struct err err;
+	scene_init(&scene, &raft);
+	struct gen_node *node = admit_org(scene.channel);
+	struct gen_draft draft = gen_config_draft(scene.channel);
+	draft.signers[0] = node;
+	gen_seal(scene.channel, &draft, &scene.raw);
+	batch_put_block(&batch, buffer_bytes(&scene.raw));
+	gen_commit(scene.channel, &draft, buffer_bytes(&scene.raw));
+	draft = gen_draft(scene.channel);
+	draft.signers[0] = node;
+	gen_seal(scene.channel, &draft, &scene.raw);
+	batch_put_block(&batch, buffer_bytes(&scene.raw));
+	struct walk_batch whole = { .raw = buffer_bytes(&batch),
+		                    .policy = POLICY_TAIL,
+		                    .block_max_bytes = 1u << 20,
+		                    .count_max = 8 };
+	assert_int_equal(walk_batch(&scene.walk, &whole, headers, &count, &bad_height, &err),
+	                 WALK_UNTRUSTED);
+	assert_int_equal(bad_height, 1);
+	struct block block;
+	struct reader reader = reader_of(buffer_bytes(&batch));
+	struct bytes raw;
+	assert_int_equal(batch_next_block(&reader, 1u << 20, &raw), 1);
+	assert_int_equal(walk_block(&scene.walk, raw, false, &block, &err), WALK_UNTRUSTED);
+	buffer_fini(&batch);
+	scene_fini(&scene);
+}
+
+/* A walk that owns the set in force keeps it where a batch fails, and frees it where the batch
+ * brings another. */
+static void a_walk_that_owns_its_set_goes_on_with_batches(void **state)
+{
+	struct scene scene;
+	struct buffer batch = BUFFER_EMPTY;
+	struct block_header headers[8];
+	size_t count;
+	uint64_t bad_height;
+	struct err err;
+	scene_init(&scene, &raft);
+	expect_honest_config(&scene);
+	assert_non_null(scene.walk.trust_owned);
+	for (int round = 0; round < 2; round++) {
+		struct gen_draft draft = gen_config_draft(scene.channel);
+		gen_seal(scene.channel, &draft, &scene.raw);
+		buffer_clear(&batch);
+		batch_put_block(&batch, buffer_bytes(&scene.raw));
+		if (round == 0)
+			batch_put_block(&batch, buffer_bytes(&scene.raw));
+		struct walk_batch whole = { .raw = buffer_bytes(&batch),
+			                    .policy = POLICY_ALL,
+			                    .block_max_bytes = 1u << 20,
+			                    .count_max = 8 };
+		const struct trust *before = scene.walk.trust_owned;
+		enum walk_fault fault =
+			walk_batch(&scene.walk, &whole, headers, &count, &bad_height, &err);
+		assert_int_equal(fault, round == 0 ? WALK_HEIGHT : WALK_FINE);
+		assert_ptr_equal(scene.walk.trust, scene.walk.trust_owned);
+		assert_true((scene.walk.trust_owned == before) == (round == 0));
+		if (round == 1)
+			gen_commit(scene.channel, &draft, buffer_bytes(&scene.raw));
+	}
+	expect_honest_next(&scene);
+	buffer_fini(&batch);
+	scene_fini(&scene);
+}
+
 static void a_batch_that_fails_leaves_the_walk_as_it_was(void **state)
 {
 	struct scene scene;
@@ -284,6 +369,8 @@ int main(void)
 		cmocka_unit_test(a_change_that_cannot_be_evaluated_is_refused_and_the_set_stays),
 		cmocka_unit_test(a_later_config_block_may_be_pinned),
 		cmocka_unit_test(a_batch_may_change_the_set_in_its_middle),
+		cmocka_unit_test(a_set_change_needs_its_own_signatures_under_every_policy),
+		cmocka_unit_test(a_walk_that_owns_its_set_goes_on_with_batches),
 		cmocka_unit_test(a_batch_that_fails_leaves_the_walk_as_it_was),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -229,6 +229,38 @@ static void a_member_has_one_role_and_a_required_unit(void **state)
 	expect_no_member(GEN_REQUIRED_OU | GEN_INTERMEDIATE, "x", "none of the required units");
 }
 
+static void a_unit_is_given_by_the_authority_it_belongs_to(void **state)
+{
+	struct gen_options options = three;
+	struct scene scene;
+	options.org_flags = GEN_NODE_OUS | GEN_INTERMEDIATE | GEN_ROOT_OUS;
+	scene_init(&scene, &options);
+	struct gen_draft draft = gen_draft(scene.channel);
+	EXPECT_DRAFT(&scene, &draft, WALK_UNTRUSTED, "unit orderer is another authority's to give");
+	scene_fini(&scene);
+}
+
+/* A renewed authority beside the old one: whose members are they? The same one twice is one. */
+static void an_identity_has_one_issuer(void **state)
+{
+	for (int round = 0; round < 2; round++) {
+		struct scene scene;
+		struct buffer pem = BUFFER_EMPTY;
+		struct gen_channel *channel = gen_channel_new(&three);
+		if (round == 0)
+			gen_ca_renew(channel->orgs[0]->root, &pem);
+		else
+			gen_ca_pem(channel->orgs[0]->root, &pem);
+		wire_put_message(&channel->orgs[0]->extra, 2, buffer_bytes(&pem));
+		buffer_fini(&pem);
+		scene_start(&scene, channel);
+		struct gen_draft draft = gen_draft(channel);
+		EXPECT_DRAFT(&scene, &draft, round == 0 ? WALK_UNTRUSTED : WALK_FINE,
+		             round == 0 ? "it has 2 issuers, not one" : "");
+		scene_fini(&scene);
+	}
+}
+
 /* Signs with a certificate over a new key that ca issued. */
 static void expect_issued(struct scene *scene, struct gen_ca *ca, bool is_ca, const char *why)
 {
@@ -546,6 +578,8 @@ int main(void)
 		cmocka_unit_test(an_admin_may_be_listed),
 		cmocka_unit_test(a_unit_counts_as_the_right_authority_certifies_it),
 		cmocka_unit_test(a_member_has_one_role_and_a_required_unit),
+		cmocka_unit_test(a_unit_is_given_by_the_authority_it_belongs_to),
+		cmocka_unit_test(an_identity_has_one_issuer),
 		cmocka_unit_test(identities_come_from_the_leaves_of_the_tree_of_authorities),
 		cmocka_unit_test(a_signer_without_a_certificate_is_refused),
 		cmocka_unit_test(a_policy_beyond_us_is_refused_at_once),

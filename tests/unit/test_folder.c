@@ -266,6 +266,38 @@ static void a_block_that_links_elsewhere_is_bad(void **state)
 	folder_fini(&folder);
 }
 
+/* Nobody has block 0's file, but everybody knows its hash. */
+static void the_block_after_the_pinned_one_links_to_it(void **state)
+{
+	struct folder folder;
+	folder_init(&folder, 0);
+	struct gen_draft draft = gen_draft(folder.channel);
+	draft.parent.bytes[0] ^= 1;
+	keep_next(&folder, &draft);
+	remove_file(&folder, "0.block");
+	expect_lines(&folder, LINES("1 BAD 1 it does not link"));
+	folder_fini(&folder);
+}
+
+/* A stranger's block 2 says nothing about what block 3's parent should be. */
+static void a_bad_block_does_not_speak_for_its_height(void **state)
+{
+	for (int policy = POLICY_ALL; policy <= POLICY_TAIL; policy++) {
+		struct folder folder;
+		folder_init(&folder, 3);
+		struct gen_draft draft = gen_draft(folder.channel);
+		draft.height = 2;
+		draft.signers[0] = folder.channel->client;
+		struct block block;
+		gen_seal(folder.channel, &draft, &folder.raw);
+		assert_true(fabric_format()->read(buffer_bytes(&folder.raw), &block, NULL));
+		put_file(&folder, "2.block", buffer_bytes(&folder.raw));
+		folder.policy = (enum policy)policy;
+		expect_lines(&folder, LINES("0 OK", "1 OK", "2 BAD", "3 OK"));
+		folder_fini(&folder);
+	}
+}
+
 /* Under POLICY_TAIL one signature speaks for all that it links to. */
 static void unsigned_blocks_need_somebody_who_vouches_for_them(void **state)
 {
@@ -378,6 +410,8 @@ int main(void)
 		cmocka_unit_test(missing_heights_are_reported_as_a_range),
 		cmocka_unit_test(one_damaged_block_does_not_spoil_the_others),
 		cmocka_unit_test(a_block_that_links_elsewhere_is_bad),
+		cmocka_unit_test(the_block_after_the_pinned_one_links_to_it),
+		cmocka_unit_test(a_bad_block_does_not_speak_for_its_height),
 		cmocka_unit_test(unsigned_blocks_need_somebody_who_vouches_for_them),
 		cmocka_unit_test(the_set_is_followed_through_config_blocks),
 		cmocka_unit_test(blocks_below_the_pinned_one_are_said_to_be),

@@ -261,6 +261,18 @@ static void a_chain_keeps_its_suite(void **state)
 	draft.entry_count = 0;
 	EXPECT_FAILURE(ledger_block_build(&draft, &scene.raw, &scene.header, &err), err, ZR_INVALID,
 	               "a chain keeps its suite");
+	/* Even where nobody asked whether the block is admitted. */
+	struct block block;
+	struct trust *next;
+	draft = next_draft(&scene, 1);
+	draft.set = &set;
+	draft.entry_count = 0;
+	draft.signers = others;
+	buffer_clear(&scene.raw);
+	assert_true(ledger_block_build(&draft, &scene.raw, &scene.header, &err));
+	assert_true(ledger_format()->read(buffer_bytes(&scene.raw), &block, &err));
+	EXPECT_FAILURE(ledger_format()->trust_next(scene.trust, &block, &next, &err), err,
+	               ZR_UNTRUSTED, "changes the chain's suite");
 	key_free(other);
 	scene_fini(&scene);
 }
@@ -423,6 +435,34 @@ static void entries_are_what_the_header_commits_to(void **state)
 	parts.entries[1] = BYTES_LITERAL("wo");
 	expect_parts(&scene, &parts, WALK_MALFORMED, "the data root is another");
 	expect_parts(&scene, &honest, WALK_FINE, "");
+	scene_fini(&scene);
+}
+
+/* The block, with one more entry in front. */
+static void expect_entry_refused(struct scene *scene, struct bytes entry, size_t times)
+{
+	const struct parts parts = honest_parts(scene);
+	struct buffer raw = BUFFER_EMPTY;
+	wire_put_bytes(&raw, 1, parts.header);
+	for (size_t i = 0; i < times; i++)
+		wire_put_message(&raw, 2, entry);
+	wire_put_message(&raw, 3, parts.seals[0]);
+	EXPECT_WALK(&scene->walk, buffer_bytes(&raw), WALK_MALFORMED, "not the canonical encoding");
+	buffer_fini(&raw);
+}
+
+static void entries_beyond_the_limits_are_refused(void **state)
+{
+	struct scene scene;
+	uint8_t *large = calloc(1, LEDGER_ENTRY_SIZE_MAX + 1);
+	assert_non_null(large);
+	scene_init(&scene, SUITE_SHA256_ED25519, 1, 1);
+	scene.set.key_count = 1;
+	expect_entry_refused(&scene, BYTES_NONE, 1);
+	expect_entry_refused(&scene, (struct bytes){ large, LEDGER_ENTRY_SIZE_MAX + 1 }, 1);
+	expect_entry_refused(&scene, (struct bytes){ large, LEDGER_ENTRY_SIZE_MAX }, 17);
+	expect_entry_refused(&scene, (struct bytes){ large, 1 }, LEDGER_ENTRIES_MAX + 1);
+	free(large);
 	scene_fini(&scene);
 }
 
@@ -606,6 +646,26 @@ static void a_trust_set_has_one_encoding(void **state)
 	scene_fini(&scene);
 }
 
+/* The same key with its point compressed: it would have two ids. */
+static void a_key_has_one_encoding(void **state)
+{
+	struct scene scene;
+	struct buffer entry = BUFFER_EMPTY;
+	scene_init(&scene, SUITE_SHA256_P256, 1, 1);
+	struct bytes spki = key_spki(scene.keys[0]);
+	assert_int_equal(spki.size, 91);
+	uint8_t sign = (uint8_t)(2 | (spki.data[90] & 1));
+	buffer_put(&entry, BYTES_LITERAL("ZRt1\x01\x01\x01"));
+	buffer_put_u16(&entry, 59);
+	buffer_put(&entry, BYTES_LITERAL("\x30\x39\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06"
+	                                 "\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x22\x00"));
+	buffer_put_u8(&entry, sign);
+	buffer_put(&entry, (struct bytes){ spki.data + 27, 32 });
+	expect_set_refused(&scene, buffer_bytes(&entry), "");
+	buffer_fini(&entry);
+	scene_fini(&scene);
+}
+
 static void a_genesis_is_sealed_by_its_own_keys(void **state)
 {
 	struct scene scene;
@@ -693,10 +753,12 @@ int main(void)
 		cmocka_unit_test(another_genesis_is_another_chain),
 		cmocka_unit_test(what_nobody_would_accept_is_not_built),
 		cmocka_unit_test(entries_are_what_the_header_commits_to),
+		cmocka_unit_test(entries_beyond_the_limits_are_refused),
 		cmocka_unit_test(seals_are_ascending_different_and_valid),
 		cmocka_unit_test(every_field_of_the_header_is_checked),
 		cmocka_unit_test(no_bit_of_a_block_can_be_flipped),
 		cmocka_unit_test(a_trust_set_has_one_encoding),
+		cmocka_unit_test(a_key_has_one_encoding),
 		cmocka_unit_test(a_genesis_is_sealed_by_its_own_keys),
 		cmocka_unit_test(any_allocation_may_fail),
 	};

@@ -119,6 +119,15 @@ bool msp_peek(struct bytes value, struct bytes *out_name)
 	return wire_ok(&wire) && out_name->size > 0;
 }
 
+static bool is_known(const struct msp *msp, const struct cert *cert)
+{
+	for (size_t i = 0; i < msp->authority_count; i++) {
+		if (bytes_equal(cert_der(msp->authorities[i].cert), cert_der(cert)))
+			return true;
+	}
+	return false;
+}
+
 static bool add_authority(struct msp *msp, struct bytes pem, bool is_root, struct err *err)
 {
 	if (msp->authority_count == AUTHORITIES_MAX)
@@ -128,6 +137,10 @@ static bool add_authority(struct msp *msp, struct bytes pem, bool is_root, struc
 		return err_wrap(err, "authority %zu", msp->authority_count);
 	authority->pem = pem;
 	authority->is_root = is_root;
+	if (is_known(msp, authority->cert)) {
+		cert_free(authority->cert); /* Given twice, it is one. */
+		return true;
+	}
 	msp->authority_count++;
 	if (!cert_is_ca(authority->cert))
 		return err_set(err, ZR_UNTRUSTED, "authority %s is not a CA",

@@ -9,7 +9,7 @@
  *     verify.c       a block under a trust set
  *
  * What Fabric accepts that has two meanings is refused here; what Fabric ignores (validity flags,
- * expiry of certificates) is ignored here too. docs/ARCHITECTURE.md says what a Raft block's one
+ * expiry of certificates) is ignored here too. docs/FABRIC.md says what a Raft block's one
  * signature proves and what it does not.
  */
 #ifndef ZR_ADAPTERS_SIDECHAIN_FABRIC_FABRIC_H

@@ -7,6 +7,10 @@
 #include "relay/base/log.h"
 #include "relay/edge/agent.h"
 
+/* A piece and its frame fit one TLS record, which counts only when it is whole: what a link that
+ * breaks often has carried is then of use. */
+#define CHUNK_MAX_BYTES (15u << 10)
+
 #define GATEWAY_TIME_STORE_MS (60 * 60 * 1000) /* Stored again after so long. */
 #define GATEWAY_TIME_RISE_MS  10000            /* Or at once, if it was behind by more. */
 
@@ -224,11 +228,12 @@ void chain_welcome_on(struct agent *agent, size_t index,
 	struct upload_status status;
 	upload_status(agent->upload, index, &status);
 	log_info("chain-welcomed",
-	         "chain=%s state=%s hold=%s next=%" PRIu64 " anchored=%" PRIu64 " held=%" PRIu64
-	         "..%" PRIu64 " detail=\"%s\"",
+	         "chain=%s state=%s hold=%s next=%" PRIu64 " partial=%" PRIu64 " anchored=%" PRIu64
+	         " held=%" PRIu64 "..%" PRIu64 " detail=\"%s\"",
 	         chain->config->name, upload_state_name(status.state),
-	         upload_hold_name(status.hold), welcome->next_height, welcome->anchored_next,
-	         chain->source->view.oldest, chain->source->view.next, chain->why_held);
+	         upload_hold_name(status.hold), welcome->next_height, welcome->partial_size,
+	         welcome->anchored_next, chain->source->view.oldest, chain->source->view.next,
+	         chain->why_held);
 	if (chain->source->ops->freeze != NULL)
 		chain->source->ops->freeze(chain->source, status.hold == HOLD_BEHIND ||
 		                                                  status.hold == HOLD_DIVERGED);
@@ -256,14 +261,14 @@ static void take_limits(struct agent *agent, const Zonerelay__Link__Limits *limi
 {
 	const struct edge_config *edge = &agent->live->edge;
 	struct upload_limits upload = {
-		.chunk_max_bytes = LINK_CHUNK_MAX,
+		.chunk_max_bytes = CHUNK_MAX_BYTES,
 		.batch_max_bytes = edge->batch.bytes,
 		.batch_max_blocks = (uint32_t)edge->batch.block_count,
 		.block_max_bytes = edge->block_bytes,
 	};
 	int64_t heartbeat_ms = HEARTBEAT_START_MS;
 	if (limits != NULL) {
-		if (limits->chunk_max_bytes > 0 && limits->chunk_max_bytes < LINK_CHUNK_MAX)
+		if (limits->chunk_max_bytes > 0 && limits->chunk_max_bytes < CHUNK_MAX_BYTES)
 			upload.chunk_max_bytes = limits->chunk_max_bytes;
 		if (limits->batch_max_bytes > 0)
 			upload.batch_max_bytes = limits->batch_max_bytes;

@@ -71,6 +71,8 @@ static void on_reject(struct agent *agent, const Zonerelay__Link__Reject *reject
 		.next_height = reject->next_height,
 		.retry_after_ms = reject->retry_after_ms,
 	};
+	struct bytes batch = { reject->batch.data, reject->batch.len };
+	(void)hash_from_bytes(&facts.content, batch);
 	log_warn("batch-rejected",
 	         "chain=%s reason=%s next=%" PRIu64 " bad=%" PRIu64 " retry_ms=%" PRIu32
 	         " detail=\"%s\"",

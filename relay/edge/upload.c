@@ -35,6 +35,8 @@ struct chain {
 	int64_t fresh_since_ms;    /* When the first block that is not sent yet appeared. */
 	uint64_t bytes_sent_up_to; /* source.bytes_total when everything had been sent. */
 	int64_t wait_until_ms;
+	struct hash voids[UPLOAD_FLIGHT_MAX]; /* Batches whose rejects are still to come. */
+	size_t void_count;
 	unsigned resumes; /* Rejects with resume since durable_next last rose. */
 
 	struct upload_batch flight[UPLOAD_FLIGHT_MAX];
@@ -275,6 +277,7 @@ void upload_on_welcome(struct upload *upload, size_t index, const struct upload_
 		make_plan(upload, chain);
 	rewind_to(upload, chain, welcome->next_height);
 	chain->again_count = 0;
+	chain->void_count = 0;
 	chain->resumes = 0;
 	chain->durable_next = welcome->next_height;
 	chain->welcomed = true;
@@ -351,6 +354,7 @@ bool upload_on_ack(struct upload *upload, size_t index, uint64_t durable_next, i
 	if (durable_next > chain->durable_next) {
 		chain->durable_next = durable_next;
 		chain->resumes = 0;
+		chain->void_count = 0; /* Later than any answer about what is void. */
 	}
 	if (chain->send_next < durable_next) {
 		chain->send_next = durable_next;
@@ -401,13 +405,61 @@ static void requeue_again(struct upload *upload, struct chain *chain)
 		add_again(chain, outbox->batch.from, outbox->batch.to);
 }
 
+/* The batches of chain on their way, oldest first; NULL past the last. */
+static const struct upload_batch *on_its_way(const struct upload *upload, const struct chain *chain,
+                                             size_t place)
+{
+	if (place < chain->flight_count)
+		return &chain->flight[place];
+	const struct outbox *outbox = &upload->outbox;
+	bool ours = outbox->full && chain == &upload->chains[outbox->chain];
+	return ours && place == chain->flight_count ? &outbox->batch : NULL;
+}
+
+/* One gap makes the gateway reject every batch that was on its way behind it. The first such reject
+ * sends us back; the others are told apart by what they name: answers come in the order of sending,
+ * so the first about a void batch is about its void copy. */
+static bool is_stale(const struct upload *upload, struct chain *chain, const struct hash *content)
+{
+	const struct upload_batch *batch;
+	if (chain->state != UPLOAD_ACTIVE && chain->state != UPLOAD_WAITING)
+		return true;
+	if (hash_is_zero(content))
+		return false;
+	for (size_t i = 0; i < chain->void_count; i++) {
+		if (!hash_equal(&chain->voids[i], content))
+			continue;
+		chain->voids[i] = chain->voids[--chain->void_count];
+		return true;
+	}
+	for (size_t i = 0; (batch = on_its_way(upload, chain, i)) != NULL; i++) {
+		if (hash_equal(&batch->content, content))
+			return false;
+	}
+	return true;
+}
+
+/* Remembers what was sent after the batch that is rejected: each will be rejected, too. */
+static void void_behind(struct chain *chain, const struct hash *content)
+{
+	bool behind = false;
+	chain->void_count = 0;
+	for (size_t i = 0; i < chain->flight_count; i++) {
+		const struct upload_batch *batch = &chain->flight[i];
+		if (behind)
+			chain->voids[chain->void_count++] = batch->content;
+		behind = behind || hash_equal(&batch->content, content);
+	}
+}
+
 void upload_on_reject(struct upload *upload, size_t index, const struct upload_reject *reject,
                       int64_t now_ms)
 {
 	struct chain *chain = chain_at(upload, index);
-	if (chain->state != UPLOAD_ACTIVE && chain->state != UPLOAD_WAITING)
-		return; /* Of a batch that was void already. */
+	if (is_stale(upload, chain, &reject->content))
+		return;
 	chain->rejects++;
+	void_behind(chain, &reject->content);
 
 	switch (reject->action) {
 	case REJECTED_HOLD:

@@ -139,9 +139,11 @@ const struct upload_batch *upload_find(const struct upload *upload, size_t chain
 enum upload_action_wanted { REJECTED_RESUME, REJECTED_RETRY, REJECTED_HOLD };
 struct upload_reject {
 	enum upload_action_wanted action;
+	struct hash content; /* Of the batch it is about; zero: not said. */
 	uint64_t next_height;
 	uint32_t retry_after_ms;
 };
+/* A batch that is on its way no more was void already: nothing happens. */
 void upload_on_reject(struct upload *upload, size_t chain, const struct upload_reject *reject,
                       int64_t now_ms);
 

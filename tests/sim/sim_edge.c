@@ -253,7 +253,9 @@ void sim_edge_on_message(struct sim *sim, uint32_t edge, const struct message *m
 			is->acked[local] = message->next_height;
 		break;
 	case MSG_REJECT: {
-		struct upload_reject reject = { message->action, message->next_height, 500 };
+		struct upload_reject reject = { .action = message->action,
+			                        .next_height = message->next_height,
+			                        .retry_after_ms = 500 };
 		upload_on_credit(is->upload, message->credit_bytes, message->credit_batches);
 		upload_on_reject(is->upload, local, &reject, sim->now_ms);
 		break;

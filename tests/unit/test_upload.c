@@ -286,6 +286,60 @@ static void resume_goes_on_where_the_gateway_says(void **state)
 	upload_free(upload);
 }
 
+static void one_gap_sends_us_back_once_whatever_was_behind_it(void **state)
+{
+	struct upload *upload = connected(50, 0);
+	struct upload_reject reject = { .action = REJECTED_RESUME, .next_height = 4 };
+	for (int i = 0; i < 6; i++) {
+		struct upload_action action = ask(upload, 0);
+		build(upload, &action, 4, 50);
+		send_all(upload, 0);
+	}
+	assert_true(upload_on_ack(upload, 0, 4, 0));
+	/* 4..7 was lost at the gateway. What came behind it is rejected, batch by batch: */
+	reject.content.bytes[0] = 8;
+	reject.content.bytes[1] = 4;
+	upload_on_reject(upload, 0, &reject, 0);
+	assert_int_equal(status_of(upload, 0).send_next, 4);
+	reject.content.bytes[0] = 12; /* Void already. */
+	upload_on_reject(upload, 0, &reject, 0);
+	/* What was lost and two batches more are on their way again, as before. */
+	for (int i = 0; i < 3; i++) {
+		struct upload_action action = ask(upload, 0);
+		assert_int_equal(action.from, 4 + 4 * i);
+		build(upload, &action, 4, 50);
+		send_all(upload, 0);
+	}
+	for (uint8_t from = 12; from <= 20; from = (uint8_t)(from + 4)) {
+		reject.content.bytes[0] = from; /* Of their first copies; the one of 12 came. */
+		if (from == 12)
+			continue;
+		upload_on_reject(upload, 0, &reject, 0);
+	}
+	assert_int_equal(status_of(upload, 0).rejects, 1);
+	assert_int_equal(status_of(upload, 0).flight_count, 3);
+	assert_int_equal(status_of(upload, 0).send_next, 16);
+	/* A reject of the second copy counts, and so does one that names no batch. */
+	reject.content.bytes[0] = 12;
+	upload_on_reject(upload, 0, &reject, 0);
+	assert_int_equal(status_of(upload, 0).rejects, 2);
+	assert_int_equal(status_of(upload, 0).flight_count, 0);
+	reject.content = (struct hash){ { 0 } };
+	upload_on_reject(upload, 0, &reject, 0);
+	assert_int_equal(status_of(upload, 0).rejects, 3);
+	upload_free(upload);
+}
+
+static void a_hold_for_a_batch_that_is_void_holds_nothing(void **state)
+{
+	struct upload *upload = connected(8, 0);
+	struct upload_reject reject = { .action = REJECTED_HOLD };
+	reject.content.bytes[0] = 77;
+	upload_on_reject(upload, 0, &reject, 0);
+	assert_int_equal(status_of(upload, 0).state, UPLOAD_ACTIVE);
+	upload_free(upload);
+}
+
 static void resuming_in_circles_slows_down(void **state)
 {
 	struct upload *upload = connected(20, 0);
@@ -758,6 +812,8 @@ int main(void)
 		cmocka_unit_test(another_partial_batch_is_sent_from_its_beginning),
 		cmocka_unit_test(a_batch_in_flight_when_the_link_was_lost_is_built_just_so_again),
 		cmocka_unit_test(resume_goes_on_where_the_gateway_says),
+		cmocka_unit_test(one_gap_sends_us_back_once_whatever_was_behind_it),
+		cmocka_unit_test(a_hold_for_a_batch_that_is_void_holds_nothing),
 		cmocka_unit_test(resuming_in_circles_slows_down),
 		cmocka_unit_test(retry_after_waits_and_sends_the_same_again),
 		cmocka_unit_test(a_retry_after_has_a_least_and_a_most),

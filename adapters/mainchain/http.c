@@ -30,7 +30,8 @@ struct call {
 	struct list_node node; /* In waiting or running. */
 	struct mainchain *mainchain;
 	struct http_question question;
-	struct bytes body;              /* Owned: a copy. */
+	uint8_t *body; /* Owned: a copy. */
+	size_t body_size;
 	struct http_transfer *transfer; /* Owned; NULL while waiting. */
 	struct http_loop *loop;         /* Where transfer runs. */
 	size_t endpoint;
@@ -66,7 +67,7 @@ static void call_free(struct call *call)
 {
 	list_remove(&call->node);
 	http_transfer_free(call->transfer);
-	free((void *)(uintptr_t)call->body.data);
+	free(call->body);
 	free(call);
 }
 
@@ -232,7 +233,8 @@ static bool start_call(struct call *call)
 	if (!endpoints_choose(&mainchain->endpoints, call->tried,
 	                      clock_monotonic_ms(clock_system()), &call->endpoint))
 		assert(false);
-	if (!http_transfer_new(&call->transfer, &call->question, call->body, mainchain->settings,
+	if (!http_transfer_new(&call->transfer, &call->question,
+	                       (struct bytes){ call->body, call->body_size }, mainchain->settings,
 	                       call->endpoint, call, &err))
 		return false;
 	if (!http_loop_start(mainchain->loop, call->transfer->easy, &err)) {
@@ -417,7 +419,8 @@ static bool add_call(struct mainchain *mainchain, const struct http_question *qu
 	}
 	call->mainchain = mainchain;
 	call->question = *question;
-	call->body = (struct bytes){ copy, body.size };
+	call->body = copy;
+	call->body_size = body.size;
 	call->generation = mainchain->generation;
 	list_append(&mainchain->waiting, &call->node);
 	mainchain->waiting_count++;

@@ -12,7 +12,7 @@
 #include "adapters/mainchain/api.h"
 #include "adapters/mainchain/evidence.h"
 
-#define RETRY_AFTER_MAX_MS (60 * 60 * 1000)
+#define RETRY_AFTER_MAX_MS INT64_C(3600000)
 
 void http_answer_begin(struct http_answer *answer, const struct http_question *question,
                        enum mainchain_outcome outcome)

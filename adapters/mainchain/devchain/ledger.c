@@ -477,7 +477,8 @@ static bool block_evidence(const struct ledger_block *block, enum hash_alg alg, 
 		                             MAIN_TRANSACTION_SIZE });
 	struct evidence evidence = {
 		.block_record = buffer_bytes(&block->record),
-		.transaction_record = { block->transactions.data + index * MAIN_TRANSACTION_SIZE,
+		.transaction_record = { block->transactions.data +
+		                                (size_t)index * MAIN_TRANSACTION_SIZE,
 		                        MAIN_TRANSACTION_SIZE },
 		.signature_count = 1,
 	};
@@ -493,7 +494,7 @@ bool ledger_evidence(struct ledger *ledger, const struct ledger_place *place, st
                      struct err *err)
 {
 	struct ledger_block block = LEDGER_BLOCK_EMPTY;
-	bool found;
+	bool found = false;
 	bool done = ledger_block(ledger, place->block, &found, &block, err);
 	if (done && (!found || !block.final))
 		done = err_set(err, ZR_STATE, "block %llu is not final",

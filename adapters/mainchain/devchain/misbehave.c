@@ -162,14 +162,14 @@ static bool read_member(const char *name, const json_t *value, struct rule *rule
 	               row->name);
 }
 
-static bool read_rule(const json_t *object, struct rule *rule, struct err *err)
+static bool read_rule(json_t *object, struct rule *rule, struct err *err)
 {
 	const char *name;
 	json_t *value;
 	*rule = (struct rule){ .probability = 1 };
 	if (!read_kind(object, rule, err))
 		return false;
-	json_object_foreach((json_t *)(uintptr_t)object, name, value)
+	json_object_foreach(object, name, value)
 	{
 		if (!read_member(name, value, rule, err))
 			return false;

@@ -71,7 +71,7 @@ bool server_make_block(struct server *server)
 	struct exchange *exchanges[LEDGER_BLOCK_MAX];
 	struct ledger_submission *submissions[LEDGER_BLOCK_MAX];
 	struct ledger_rules rules;
-	struct err err;
+	struct err err = { .code = ZR_OK };
 	size_t count = 0;
 	int64_t now_ms = clock_wall_ms(clock_system());
 	LIST_FOR_EACH (node, &server->pending) {

@@ -16,7 +16,7 @@ static const char *short_hex(const struct hash *hash, char text[static SHORT_HEX
 	return hex_encode((struct bytes){ hash->bytes, 8 }, text);
 }
 
-static bool check_block(const struct evidence *evidence, const struct trusted *trusted,
+static bool check_block(const struct main_evidence *evidence, const struct trusted *trusted,
                         struct buffer *out_checks, struct err *err)
 {
 	const struct main_block *block = &evidence->block;
@@ -41,7 +41,7 @@ static bool check_block(const struct evidence *evidence, const struct trusted *t
 	return true;
 }
 
-static bool check_signatures(const struct evidence *evidence, const struct trusted *trusted,
+static bool check_signatures(const struct main_evidence *evidence, const struct trusted *trusted,
                              struct buffer *out_checks, struct err *err)
 {
 	size_t good = 0;
@@ -67,7 +67,7 @@ static bool check_signatures(const struct evidence *evidence, const struct trust
 	return true;
 }
 
-bool evidence_verify(const struct evidence *evidence, const struct trusted *trusted,
+bool evidence_verify(const struct main_evidence *evidence, const struct trusted *trusted,
                      struct buffer *out_checks, struct err *err)
 {
 	return check_block(evidence, trusted, out_checks, err) &&
@@ -104,7 +104,7 @@ static bool check_anchor(const struct main_transaction *transaction, const struc
 bool http_evidence_check(struct bytes bytes, struct bytes trusted_text, const struct anchor *anchor,
                          const struct hash *key, struct buffer *out_checks, struct err *err)
 {
-	struct evidence evidence;
+	struct main_evidence evidence;
 	if (!main_evidence_decode(bytes, &evidence, err))
 		return false;
 	buffer_printf(out_checks,

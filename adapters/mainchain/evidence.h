@@ -22,7 +22,7 @@ bool mainchain_trusted_read(const char *const *paths, size_t count, struct buffe
 /* Does the evidence prove the transaction in it to whoever trusts trusted? Every signature by a
  * trusted key must be good, and there must be enough of them. Appends one line per check, for people.
  * Errors: ZR_UNTRUSTED. */
-bool evidence_verify(const struct evidence *evidence, const struct trusted *trusted,
+bool evidence_verify(const struct main_evidence *evidence, const struct trusted *trusted,
                      struct buffer *out_checks, struct err *err) MUST_CHECK;
 
 #endif

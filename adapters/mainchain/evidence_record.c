@@ -127,7 +127,7 @@ bool main_transaction_decode(struct bytes record, struct main_transaction *out_t
 
 /* ---- evidence ---- */
 
-void main_evidence_encode(const struct evidence *evidence, struct buffer *out)
+void main_evidence_encode(const struct main_evidence *evidence, struct buffer *out)
 {
 	assert(evidence->signature_count > 0 &&
 	       evidence->signature_count <= EVIDENCE_SIGNATURES_MAX);
@@ -147,7 +147,7 @@ void main_evidence_encode(const struct evidence *evidence, struct buffer *out)
 	}
 }
 
-static bool read_path(struct reader *reader, struct evidence *evidence, struct err *err)
+static bool read_path(struct reader *reader, struct main_evidence *evidence, struct err *err)
 {
 	struct merkle_path *path = &evidence->path;
 	path->index = reader_u64(reader);
@@ -163,7 +163,7 @@ static bool read_path(struct reader *reader, struct evidence *evidence, struct e
 	return true;
 }
 
-static bool read_signatures(struct reader *reader, struct evidence *evidence, struct err *err)
+static bool read_signatures(struct reader *reader, struct main_evidence *evidence, struct err *err)
 {
 	evidence->signature_count = reader_u8(reader);
 	if (evidence->signature_count == 0 || evidence->signature_count > EVIDENCE_SIGNATURES_MAX)
@@ -185,13 +185,13 @@ static bool read_signatures(struct reader *reader, struct evidence *evidence, st
 	return true;
 }
 
-bool main_evidence_decode(struct bytes bytes, struct evidence *out_evidence, struct err *err)
+bool main_evidence_decode(struct bytes bytes, struct main_evidence *out_evidence, struct err *err)
 {
 	struct reader reader = reader_of(bytes);
 	if (!read_magic(&reader, EVIDENCE_MAGIC))
 		return err_set(err, ZR_INVALID, "not evidence of the http adapter");
 
-	struct evidence *evidence = out_evidence;
+	struct main_evidence *evidence = out_evidence;
 	evidence->block_record = reader_short(&reader);
 	evidence->transaction_record = reader_short(&reader);
 	if (!main_block_decode(evidence->block_record, &evidence->block, err) ||

@@ -67,7 +67,7 @@ struct main_signature {
 	 MERKLE_PATH_MAX * HASH_SIZE + 1 +                                 \
 	 EVIDENCE_SIGNATURES_MAX * (HASH_SIZE + 1 + SIGNATURE_SIZE_MAX))
 
-struct evidence {
+struct main_evidence {
 	struct bytes block_record; /* What is signed. Borrowed, as is transaction_record. */
 	struct main_block block;
 	struct bytes transaction_record; /* What is the leaf. */
@@ -79,10 +79,10 @@ struct evidence {
 };
 
 /* Writes the two records, not the structs beside them. */
-void main_evidence_encode(const struct evidence *evidence, struct buffer *out);
+void main_evidence_encode(const struct main_evidence *evidence, struct buffer *out);
 /* What is in out_evidence borrows from bytes, and is undefined on failure. No signature is checked.
  * Errors: ZR_INVALID. */
-bool main_evidence_decode(struct bytes bytes, struct evidence *out_evidence,
+bool main_evidence_decode(struct bytes bytes, struct main_evidence *out_evidence,
                           struct err *err) MUST_CHECK;
 
 #endif

@@ -128,7 +128,7 @@ static bool read_evidence(struct http_answer *answer, const struct http_question
                           const json_t *object, const struct trusted *trusted)
 {
 	const json_t *text = json_object_get(object, "evidence");
-	struct evidence evidence;
+	struct main_evidence evidence;
 	struct err err = { .code = ZR_OK };
 	bool good = false;
 	if (!json_is_string(text)) {

@@ -11,7 +11,7 @@ static const char trusted_pem[] = "threshold: 1\n"
 				  "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n"
 				  "-----END PUBLIC KEY-----\n";
 
-static void check_round_trip(const struct evidence *evidence, struct bytes bytes)
+static void check_round_trip(const struct main_evidence *evidence, struct bytes bytes)
 {
 	struct buffer again = BUFFER_EMPTY, record = BUFFER_EMPTY;
 	main_evidence_encode(evidence, &again);
@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct bytes bytes = { data, size };
 	struct bytes trusted = BYTES_LITERAL(trusted_pem);
 	struct buffer checks = BUFFER_EMPTY;
-	struct evidence evidence;
+	struct main_evidence evidence;
 	struct anchor anchor = { .alg = HASH_SHA256, .lane = 3, .seq = 5 };
 	struct hash key = { { 0 } };
 	if (main_evidence_decode(bytes, &evidence, NULL)) {

@@ -10,6 +10,7 @@
 
 #include "adapters/mainchain/devchain/ledger_private.h"
 #include "adapters/mainchain/evidence.h"
+#include "tests/lib/fault.h"
 #include "tests/unit/store_fixture.h"
 
 struct fixture {
@@ -197,6 +198,30 @@ static void a_failure_at_any_step_leaves_nothing_of_a_block(void **state)
 	assert_true(failures > 10);
 	open_again(fixture);
 	assert_int_equal(head_seq(fixture->ledger, 1), 2);
+}
+
+static void an_allocation_that_fails_leaves_nothing_of_a_block(void **state)
+{
+	struct fixture *fixture = *state;
+	fence(fixture->ledger, 1);
+	size_t failures = 0;
+	for (size_t n = 1;; n++) {
+		struct sample sample;
+		struct err err = { .code = ZR_OK };
+		sample_init(&sample, fixture->ledger, 1, "a", 0, 5);
+		fault_at(n);
+		bool done = try_block(fixture->ledger, &sample, &err);
+		bool failed = fault_off() > 0;
+		assert_int_equal(done, !failed);
+		if (done)
+			assert_true(sample.submission.verdict.accepted); /* Never refused for it. */
+		assert_int_equal(is_recorded(fixture->ledger, 1, &sample.submission.key), done);
+		buffer_fini(&sample.content);
+		if (done)
+			break;
+		failures++;
+	}
+	assert_true(failures > 3);
 }
 
 static void a_full_ledger_takes_nothing_and_keeps_what_it_has(void **state)
@@ -435,6 +460,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_failure_at_any_step_leaves_nothing_of_a_block),
+		TEST(an_allocation_that_fails_leaves_nothing_of_a_block),
 		cmocka_unit_test(a_full_ledger_takes_nothing_and_keeps_what_it_has),
 		cmocka_unit_test(evidence_of_every_suite_verifies),
 		TEST(blocks_are_chained_and_their_time_never_goes_back),

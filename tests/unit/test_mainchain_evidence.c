@@ -76,7 +76,7 @@ static void chain_fini(struct chain *chain)
 static void chain_evidence(const struct chain *chain, size_t index, unsigned signers,
                            struct buffer *out)
 {
-	struct evidence evidence = {
+	struct main_evidence evidence = {
 		.block_record = buffer_bytes(&chain->block_record),
 		.transaction_record = buffer_bytes(&chain->records[index]),
 	};
@@ -296,7 +296,7 @@ static void a_signer_cannot_be_counted_twice(void **state)
 	struct chain chain;
 	struct buffer bytes = BUFFER_EMPTY;
 	chain_init(&chain, SUITE_SHA256_ED25519);
-	struct evidence evidence = {
+	struct main_evidence evidence = {
 		.block_record = buffer_bytes(&chain.block_record),
 		.transaction_record = buffer_bytes(&chain.records[0]),
 		.signature_count = 2,
@@ -307,7 +307,7 @@ static void a_signer_cannot_be_counted_twice(void **state)
 		evidence.signatures[i].signature = signature_bytes(&chain.signatures[0]);
 	}
 	main_evidence_encode(&evidence, &bytes);
-	struct evidence decoded;
+	struct main_evidence decoded;
 	assert_false(main_evidence_decode(buffer_bytes(&bytes), &decoded, NULL));
 	buffer_fini(&bytes);
 	chain_fini(&chain);
@@ -436,7 +436,7 @@ static void the_vectors_of_the_document_are_evidence(void **state)
 	trust_signer(vectors, "evidence-signer-first", &trusted);
 	trust_signer(vectors, "evidence-signer-second", &trusted);
 	for (size_t i = 0; i < 2; i++) {
-		struct evidence evidence;
+		struct main_evidence evidence;
 		struct err err = { 0 };
 		struct bytes bytes = vector(vectors, names[i]);
 		assert_true(main_evidence_decode(bytes, &evidence, NULL));

@@ -237,10 +237,10 @@ static void final_answer(struct key *key, uint64_t seq, struct buffer *out)
 	main_block_encode(&block, &header);
 	struct signature signature;
 	assert_true(key_sign(key, buffer_bytes(&header), &signature, NULL));
-	struct evidence evidence = { .block_record = buffer_bytes(&header),
-		                     .transaction_record = buffer_bytes(&record),
-		                     .path = { .count = 1 },
-		                     .signature_count = 1 };
+	struct main_evidence evidence = { .block_record = buffer_bytes(&header),
+		                          .transaction_record = buffer_bytes(&record),
+		                          .path = { .count = 1 },
+		                          .signature_count = 1 };
 	evidence.signatures[0].key_id = key_id(key);
 	evidence.signatures[0].signature = signature_bytes(&signature);
 	main_evidence_encode(&evidence, &bytes);

@@ -475,7 +475,7 @@ static bool block_evidence(const struct ledger_block *block, enum hash_alg alg, 
 		leaves[i] = merkle_leaf(
 			alg, (struct bytes){ block->transactions.data + i * MAIN_TRANSACTION_SIZE,
 		                             MAIN_TRANSACTION_SIZE });
-	struct evidence evidence = {
+	struct main_evidence evidence = {
 		.block_record = buffer_bytes(&block->record),
 		.transaction_record = { block->transactions.data +
 		                                (size_t)index * MAIN_TRANSACTION_SIZE,

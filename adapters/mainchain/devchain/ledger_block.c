@@ -104,7 +104,10 @@ static void judge(struct txn *txn, struct ledger_submission *submission,
 	if (judge_known(txn, submission))
 		return;
 	if (!anchor_content_decode(submission->content, &decoded, &err)) {
-		refuse(verdict, API_CONTENT, "%.140s", err.message);
+		if (err.code == ZR_INVALID)
+			refuse(verdict, API_CONTENT, "%.140s", err.message);
+		else
+			txn_fail(txn, err.code, "%s", err.message); /* Says nothing of the anchor. */
 		return;
 	}
 	const struct anchor *anchor = anchor_decoded_view(decoded);

@@ -4,7 +4,7 @@
  *     lane show              phase, fence, open anchors
  *     lane retry             whatever waits for its backoff is tried now; a fenced lane starts over
  *     lane stop              nothing is sent until "lane retry"
- *     lane adopt             after a restore: go on after the main chain's newest anchor
+ *     lane adopt             after a restore: make both sides agree (delivery_restore.c)
  *     lane head              the main chain's newest anchor, compared with ours (reconcile)
  */
 #include <inttypes.h>
@@ -30,7 +30,7 @@ static void answer_json(struct delivery_request *request, json_t *take_object, u
 	delivery_answer_request(request);
 }
 
-static void answer_error(struct delivery_request *request)
+void delivery_answer_error(struct delivery_request *request)
 {
 	request->ok = false;
 	request->exit_status = EXIT_FAILED;
@@ -74,7 +74,7 @@ static unsigned lane_exit_status(const struct delivery *delivery)
 	return delivery->lane.phase == LANE_HALTED ? EXIT_DEGRADED : EXIT_OK;
 }
 
-static void show(struct delivery *delivery, struct delivery_request *request)
+void delivery_show_lane(struct delivery *delivery, struct delivery_request *request)
 {
 	answer_json(request, lane_json(delivery), lane_exit_status(delivery));
 }
@@ -87,7 +87,7 @@ static void retry(struct delivery *delivery, struct delivery_request *request)
 		delivery->maybe_pending = true;
 		delivery_wake(delivery);
 	}
-	show(delivery, request);
+	delivery_show_lane(delivery, request);
 }
 
 static void stop(struct delivery *delivery, struct delivery_request *request)
@@ -96,90 +96,24 @@ static void stop(struct delivery *delivery, struct delivery_request *request)
 		log_warn("lane-stopped", "who=%s reason=\"%s\"", request->user, request->reason);
 		lane_stop(&delivery->lane, LANE_HALT_OPERATOR);
 	}
-	show(delivery, request);
+	delivery_show_lane(delivery, request);
 }
 
 /* ---- what waits for the main chain ---------------------------------------------------------- */
 
 static void ask_head(struct delivery *delivery, struct delivery_request *request)
 {
-	if (delivery->command != NULL) {
+	if (delivery->command != NULL || delivery->restore.request != NULL) {
 		(void)err_set(&request->err, ZR_FULL,
 		              "another command waits for the main chain; try again");
-		answer_error(request);
+		delivery_answer_error(request);
 		return;
 	}
-	if (!delivery_ask(delivery, request, LANE_ASK_HEAD, NULL, &request->err)) {
-		answer_error(request);
+	if (!delivery_ask(delivery, request, MAINCHAIN_HEAD, 0, NULL, &request->err)) {
+		delivery_answer_error(request);
 		return;
 	}
 	delivery->command = request;
-}
-
-struct op_adopt {
-	struct delivery_op base;
-	struct spool_anchor_id id;
-	struct hash root, key;
-	int64_t now_ms;
-	struct delivery_request *request;
-};
-
-static bool apply_adopt(struct spool_txn *txn, struct writer_op *op, struct err *err)
-{
-	struct op_adopt *adopt = (struct op_adopt *)op;
-	return spool_lane_adopt(txn, &adopt->id, &adopt->root, &adopt->key, adopt->now_ms, err) &&
-	       spool_adopted(txn, err);
-}
-
-static void done_adopt(struct writer_op *op)
-{
-	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
-	struct op_adopt *adopt = (struct op_adopt *)op;
-	struct delivery_request *request = adopt->request;
-	delivery->ops_under_way--;
-	if (op->ok) {
-		struct lane_options options = delivery->lane.options;
-		log_warn("lane-adopted", "seq=%" PRIu64 " who=%s reason=\"%s\"", adopt->id.seq,
-		         request->user, request->reason);
-		lane_init(&delivery->lane, &options, adopt->id.seq, &adopt->root,
-		          delivery->lane.chance);
-		delivery->maybe_pending = true;
-		show(delivery, request);
-	} else {
-		request->err = op->err;
-		answer_error(request);
-	}
-	free(adopt);
-}
-
-/* After a restore: the lane goes on behind the main chain's newest anchor. */
-static void adopt_head(struct delivery *delivery, struct delivery_request *request,
-                       const struct mainchain_answer *answer)
-{
-	if (delivery->lane.halt != LANE_HALT_SPOOL_RESTORED) {
-		(void)err_set(&request->err, ZR_STATE,
-		              "the lane did not stop for a restored spool (%s)",
-		              lane_halt_name(delivery->lane.halt));
-		answer_error(request);
-		return;
-	}
-	struct op_adopt *adopt = calloc(1, sizeof(*adopt));
-	if (adopt == NULL) {
-		(void)err_set(&request->err, ZR_NO_MEMORY, "adopting");
-		answer_error(request);
-		return;
-	}
-	adopt->base.op.apply = apply_adopt;
-	adopt->base.op.on_done = done_adopt;
-	adopt->id = delivery_anchor_id(delivery, answer->seq);
-	adopt->root = answer->root;
-	adopt->key = answer->key;
-	adopt->now_ms = clock_wall_ms(delivery->options.clock);
-	adopt->request = request;
-	if (!delivery_submit(delivery, &adopt->base, &request->err)) {
-		free(adopt);
-		answer_error(request);
-	}
 }
 
 static void compare_head(struct delivery *delivery, struct delivery_request *request,
@@ -202,15 +136,19 @@ static void compare_head(struct delivery *delivery, struct delivery_request *req
 void delivery_command_answer(struct delivery *delivery, struct delivery_request *request,
                              const struct mainchain_answer *answer)
 {
+	if (delivery->restore.request == request) {
+		delivery_restore_on_answer(delivery, answer);
+		return;
+	}
 	delivery->command = NULL;
 	if (answer->outcome != MAINCHAIN_OK) {
 		(void)err_set(&request->err, ZR_UNAVAILABLE, "the main chain does not answer: %s",
 		              answer->detail == NULL ? "no detail" : answer->detail);
-		answer_error(request);
+		delivery_answer_error(request);
 		return;
 	}
 	if (strcmp(request->words[1], "adopt") == 0 && !request->dry_run)
-		adopt_head(delivery, request, answer);
+		delivery_restore_begin(delivery, request, answer);
 	else
 		compare_head(delivery, request, answer);
 }
@@ -221,8 +159,8 @@ static const struct {
 	const char *word;
 	void (*run)(struct delivery *delivery, struct delivery_request *request);
 } rows[] = {
-	{ "show", show },     { "retry", retry },    { "stop", stop },
-	{ "head", ask_head }, { "adopt", ask_head },
+	{ "show", delivery_show_lane }, { "retry", retry },    { "stop", stop },
+	{ "head", ask_head },           { "adopt", ask_head },
 };
 
 void delivery_command(struct delivery *delivery, struct delivery_request *request)

@@ -165,9 +165,24 @@ static void take_requests(struct delivery *delivery)
 	}
 }
 
+/* After a rewind more anchors may be open than the lane holds at once. */
+static void add_open(struct delivery *delivery)
+{
+	struct lane *lane = &delivery->lane;
+	while (lane->more_open && lane->anchor_count < lane->options.open_max) {
+		struct spool_anchor open;
+		struct spool_anchor_id id =
+			delivery_anchor_id(delivery, lane->final_seq + lane->anchor_count + 1);
+		lane->more_open = spool_anchor(delivery->options.spool, &id, &open, NULL);
+		if (lane->more_open)
+			lane_add_open(lane, id.seq, &open.root, &open.key, open.sent_at_height);
+	}
+}
+
 static int64_t run_lane(struct delivery *delivery)
 {
 	int64_t wake_ms = INT64_MAX;
+	add_open(delivery);
 	for (int i = 0; i < STEPS_PER_TURN_MAX; i++) {
 		uint64_t seq = 0;
 		int64_t now_ms = delivery_now(delivery);
@@ -325,7 +340,7 @@ static bool uploads_anything(const struct config *config)
 	return false;
 }
 
-static struct lane_options lane_options_of(const struct config *config)
+struct lane_options delivery_lane_options(const struct config *config)
 {
 	const struct config_main_chain *sink = &config->gateway.main_chain;
 	size_t open_max =
@@ -386,7 +401,7 @@ static void reload(struct delivery *delivery, struct delivery_request *request)
 		delivery->options.config = config;
 		delivery->sink = &config->gateway.main_chain;
 		uint16_t lane = delivery->lane.options.lane; /* Another lane needs a restart. */
-		delivery->lane.options = lane_options_of(config);
+		delivery->lane.options = delivery_lane_options(config);
 		delivery->lane.options.lane = lane;
 		delivery_plan_classes(delivery, config);
 		delivery->classes_ready = false;
@@ -401,41 +416,6 @@ void delivery_answer_request(struct delivery_request *request)
 }
 
 /* ---- life ---------------------------------------------------------------------------------- */
-
-/* Where the lane stands: its newest FINAL anchor, and those that a former process left open. */
-static bool load_lane(struct delivery *delivery, struct err *err)
-{
-	struct lane_options options = lane_options_of(delivery->options.config);
-	struct spool *spool = delivery->options.spool;
-	struct spool_lane stored;
-	struct hash final_root = { { 0 } };
-	uint64_t chance = 0;
-	random_bytes(&chance, sizeof(chance));
-	if (!spool_lane(spool, SPOOL_SINK_MAIN, options.lane, &stored, err))
-		return false;
-	delivery->lane.options = options;
-	struct spool_anchor_id id = delivery_anchor_id(delivery, stored.final_seq);
-	if (stored.final_seq > 0 && stored.final_seq == stored.newest_seq) {
-		final_root = stored.newest_root;
-	} else if (stored.final_seq > 0) {
-		struct spool_anchor final;
-		if (!spool_anchor(spool, &id, &final, err))
-			return false;
-		final_root = final.root;
-	}
-	lane_init(&delivery->lane, &options, stored.final_seq, &final_root, chance);
-	for (uint64_t seq = stored.final_seq + 1; seq <= stored.newest_seq; seq++) {
-		struct spool_anchor open;
-		id.seq = seq;
-		if (delivery->lane.anchor_count == LANE_OPEN_MAX)
-			return err_set(err, ZR_CORRUPT, "more than %d anchors are open",
-			               LANE_OPEN_MAX);
-		if (!spool_anchor(spool, &id, &open, err))
-			return false;
-		lane_add_open(&delivery->lane, seq, &open.root, &open.key, open.sent_at_height);
-	}
-	return true;
-}
 
 static bool open_events(struct delivery *delivery, struct err *err)
 {
@@ -462,7 +442,7 @@ static bool open_events(struct delivery *delivery, struct err *err)
 	return true;
 }
 
-static bool open_mainchain(struct delivery *delivery, struct err *err)
+bool delivery_open_mainchain(struct delivery *delivery, struct err *err)
 {
 	struct mainchain_options options;
 	delivery->adapter = sink_find(delivery->sink->adapter);
@@ -470,6 +450,10 @@ static bool open_mainchain(struct delivery *delivery, struct err *err)
 		return err_set(err, ZR_INVALID, "main-chain.adapter: there is none named %s",
 		               delivery->sink->adapter);
 	mainchain_options_of(delivery->sink, &options);
+	if (delivery->mainchain != NULL)
+		delivery->adapter->close(delivery->mainchain);
+	delivery->mainchain = NULL;
+	memset(delivery->calls, 0, sizeof(delivery->calls));
 	return delivery->adapter->open(&delivery->mainchain, &options, delivery->base,
 	                               delivery_on_answer, delivery, err);
 }
@@ -486,6 +470,7 @@ static void delivery_free(struct delivery *delivery)
 	if (delivery->mainchain != NULL)
 		delivery->adapter->close(delivery->mainchain);
 	delivery_upload_fini(&delivery->upload);
+	buffer_fini(&delivery->restore.content);
 	plan_fini(&delivery->plan);
 	free_event(delivery->turn_timer);
 	free_event(delivery->wake_event);
@@ -523,9 +508,9 @@ bool delivery_start(struct delivery **out_delivery, const struct delivery_option
 	delivery_plan_classes(delivery, options->config);
 	if (!mailbox_new(&delivery->requests, REQUESTS_MAX, err) ||
 	    !mailbox_new(&delivery->replies, REPLIES_MAX, err) ||
-	    !read_receipt_key(delivery, options->config, err) || !load_lane(delivery, err) ||
-	    !open_events(delivery, err) || !open_mainchain(delivery, err) ||
-	    !delivery_op_classes(delivery, err))
+	    !read_receipt_key(delivery, options->config, err) ||
+	    !delivery_load_lane(delivery, err) || !open_events(delivery, err) ||
+	    !delivery_open_mainchain(delivery, err) || !delivery_op_classes(delivery, err))
 		goto fail;
 	int failed = pthread_create(&delivery->thread, NULL, run, delivery);
 	if (failed != 0) {
@@ -584,6 +569,8 @@ void delivery_stop(struct delivery *delivery, int64_t grace_ms)
 	ring(delivery);
 	(void)pthread_join(delivery->thread, NULL);
 	mailbox_close(delivery->requests);
+	if (delivery->restore.request != NULL)
+		delivery->command = delivery->restore.request;
 	if (delivery->command != NULL) {
 		delivery->command->ok =
 			err_set(&delivery->command->err, ZR_UNAVAILABLE, "the gateway is stopping");

@@ -250,17 +250,23 @@ void delivery_perform(struct delivery *delivery, enum lane_step step, uint64_t s
 	lane_deferred(&delivery->lane, step, seq, delivery_now(delivery));
 }
 
-bool delivery_ask(struct delivery *delivery, struct delivery_request *request, enum lane_step step,
-                  const struct hash *key, struct err *err)
+bool delivery_ask(struct delivery *delivery, struct delivery_request *request,
+                  enum mainchain_call call, uint64_t seq, const struct hash *key, struct err *err)
 {
-	struct delivery_call *call = call_new(delivery, step, 0, key);
-	if (call == NULL)
+	const struct mainchain_adapter *adapter = delivery->adapter;
+	uint16_t lane = delivery->lane.options.lane;
+	struct delivery_call *made = call_new(delivery, LANE_WAIT, 0, key);
+	if (made == NULL)
 		return err_set(err, ZR_FULL, "%d calls are under way", DELIVERY_CALLS_MAX);
-	call->request = request;
-	if (call_begin(delivery, call, err))
-		return true;
-	call->token = 0;
-	return false;
+	made->request = request;
+	bool asked = call == MAINCHAIN_HEAD
+	                     ? adapter->head(delivery->mainchain, made->token, lane, err)
+	             : call == MAINCHAIN_LOOKUP
+	                     ? adapter->lookup(delivery->mainchain, made->token, lane, key, err)
+	                     : adapter->content(delivery->mainchain, made->token, lane, seq, err);
+	if (!asked)
+		made->token = 0;
+	return asked;
 }
 
 /* ---- answers ------------------------------------------------------------------------------- */

@@ -257,16 +257,13 @@ void delivery_op_state(struct delivery *delivery, const struct lane_anchor *anch
 struct op_final {
 	struct delivery_op base;
 	struct spool_anchor_id id;
-	struct spool_receipt receipt; /* Points into the fields below. */
-	struct buffer evidence;
-	struct signature signature;
-	struct hash key_id;
+	struct delivery_receipt receipt;
 };
 
 static bool apply_final(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
 	struct op_final *final = (struct op_final *)op;
-	return spool_anchor_finalize(txn, &final->id, &final->receipt, err);
+	return spool_anchor_finalize(txn, &final->id, &final->receipt.receipt, err);
 }
 
 static void tell_final(struct delivery *delivery, uint64_t seq)
@@ -299,37 +296,54 @@ static void done_final(struct writer_op *op)
 		log_error("anchor-receipt-unsaved", "seq=%" PRIu64 " detail=\"%s\"", seq,
 		          op->err.message);
 	}
-	buffer_fini(&final->evidence);
+	buffer_fini(&final->receipt.evidence);
+	if (op->ok)
+		delivery_restore_go_on(delivery);
+	else
+		delivery_restore_stop(delivery, &op->err);
 	ended(delivery, op);
 }
 
 /* The gateway's one signature per final anchor. */
-static bool sign_receipt(struct delivery *delivery, const struct lane_anchor *anchor,
-                         struct op_final *final, struct err *err)
+bool delivery_sign_receipt(struct delivery *delivery, const struct receipt_root *root,
+                           struct bytes evidence, struct delivery_receipt *out_receipt,
+                           struct err *err)
 {
+	struct receipt_root complete = *root;
+	uint8_t record[RECEIPT_ROOT_SIZE];
+	*out_receipt = (struct delivery_receipt){ .receipt = { .final_ms = root->time_ms } };
+	buffer_put(&out_receipt->evidence, evidence);
+	complete.evidence_hash = sha256(evidence);
+	memcpy(complete.store_uuid, spool_uuid(delivery->options.spool),
+	       sizeof(complete.store_uuid));
+	receipt_root_encode(&complete, record);
+	if (!buffer_ok(&out_receipt->evidence, err) ||
+	    !key_sign(delivery->receipt_key, BYTES_OF(record), &out_receipt->signature, err)) {
+		buffer_fini(&out_receipt->evidence);
+		return false;
+	}
+	out_receipt->key_id = key_id(delivery->receipt_key);
+	out_receipt->receipt.evidence = buffer_bytes(&out_receipt->evidence);
+	out_receipt->receipt.signature = signature_bytes(&out_receipt->signature);
+	out_receipt->receipt.key_id = (struct bytes){ out_receipt->key_id.bytes, 8 };
+	return true;
+}
+
+static bool sign_final(struct delivery *delivery, const struct lane_anchor *anchor,
+                       struct bytes evidence, struct op_final *final, struct err *err)
+{
+	struct spool_anchor stored;
+	if (!spool_anchor(delivery->options.spool, &final->id, &stored, err))
+		return false;
 	struct receipt_root root = {
-		.alg = delivery->sink->hash,
+		.alg = stored.alg, /* The configuration may have changed since. */
 		.lane = delivery->lane.options.lane,
 		.seq = anchor->seq,
 		.root = anchor->root,
 		.key = anchor->key,
-		.time_ms = final->receipt.final_ms,
-		.evidence_hash = sha256(buffer_bytes(&final->evidence)),
+		.time_ms = clock_wall_ms(delivery->options.clock),
 	};
-	struct spool_anchor stored;
-	if (!spool_anchor(delivery->options.spool, &final->id, &stored, err))
-		return false;
-	root.alg = stored.alg; /* The configuration may have changed since. */
-	memcpy(root.store_uuid, spool_uuid(delivery->options.spool), sizeof(root.store_uuid));
-	uint8_t record[RECEIPT_ROOT_SIZE];
-	receipt_root_encode(&root, record);
-	if (!key_sign(delivery->receipt_key, BYTES_OF(record), &final->signature, err))
-		return false;
-	final->key_id = key_id(delivery->receipt_key);
-	final->receipt.evidence = buffer_bytes(&final->evidence);
-	final->receipt.signature = signature_bytes(&final->signature);
-	final->receipt.key_id = (struct bytes){ final->key_id.bytes, 8 };
-	return true;
+	return delivery_sign_receipt(delivery, &root, evidence, &final->receipt, err);
 }
 
 bool delivery_op_final(struct delivery *delivery, const struct lane_anchor *anchor,
@@ -341,16 +355,13 @@ bool delivery_op_final(struct delivery *delivery, const struct lane_anchor *anch
 	final->base.op.apply = apply_final;
 	final->base.op.on_done = done_final;
 	final->id = delivery_anchor_id(delivery, anchor->seq);
-	final->receipt.final_ms = clock_wall_ms(delivery->options.clock);
-	buffer_put(&final->evidence, evidence);
-	if (!buffer_ok(&final->evidence, err) || !sign_receipt(delivery, anchor, final, err)) {
-		buffer_fini(&final->evidence);
+	if (!sign_final(delivery, anchor, evidence, final, err)) {
 		free(final);
 		return err_wrap(err, "receipt of anchor %" PRIu64, anchor->seq);
 	}
-	struct buffer evidence_copy = final->evidence;
-	if (!submit(delivery, &final->base, err)) {
-		buffer_fini(&evidence_copy);
+	if (!delivery_submit(delivery, &final->base, err)) {
+		buffer_fini(&final->receipt.evidence);
+		free(final);
 		return false;
 	}
 	return true;

@@ -52,6 +52,16 @@ struct delivery_upload {
 	bool failed;
 };
 
+/* An operator makes both sides agree again after one was restored from a copy. */
+struct delivery_restore {
+	struct delivery_request *request; /* NULL: nobody does. */
+	uint64_t head_seq;                /* Where the main chain stands. */
+	struct hash head_root;
+	struct buffer content; /* Of the anchor that is being taken over. */
+	uint32_t settled, imported, voided, rewound;
+	uint64_t blocks_here, heights_lost;
+};
+
 struct delivery {
 	struct delivery_options options;
 	const struct config_main_chain *sink; /* In the configuration in force. */
@@ -91,6 +101,7 @@ struct delivery {
 	uint64_t failure_count; /* Calls without an answer, in a row. */
 	int64_t progress_ms, idle_proven_ms;
 	struct delivery_request *command; /* One that waits for the main chain; NULL: none. */
+	struct delivery_restore restore;
 };
 
 static inline int64_t delivery_now(const struct delivery *delivery)
@@ -107,7 +118,11 @@ void delivery_say(struct delivery *delivery, const char *format, ...)
 /* An empty notice to be filled and given to delivery_tell(); NULL: no memory, it is left out. */
 struct delivery_notice *delivery_notice_new(enum delivery_notice_kind kind);
 void delivery_tell(struct delivery *delivery, struct delivery_notice *take_notice);
+/* Closes it first where it is open: heights it has seen are forgotten, calls under way have no answer
+ * any more. Not from within an answer. */
+bool delivery_open_mainchain(struct delivery *delivery, struct err *err) MUST_CHECK;
 /* Puts the configuration's limits and classes into the plan. */
+struct lane_options delivery_lane_options(const struct config *config);
 void delivery_plan_classes(struct delivery *delivery, const struct config *config);
 
 /* Gives the larger struct that begins with op to the writer. Its on_done ends it. */
@@ -133,9 +148,34 @@ void delivery_perform(struct delivery *delivery, enum lane_step step, uint64_t s
 mainchain_on_answer delivery_on_answer;
 bool delivery_has_calls(const struct delivery *delivery);
 void delivery_upload_fini(struct delivery_upload *upload);
-/* A call an operator's command makes. False: none is free, or the adapter is busy. */
-bool delivery_ask(struct delivery *delivery, struct delivery_request *request, enum lane_step step,
-                  const struct hash *key, struct err *err) MUST_CHECK;
+/* What an operator's command asks the main chain; its answer goes to delivery_command_answer().
+ * seq: of MAINCHAIN_CONTENT; key: of MAINCHAIN_LOOKUP. False: none is free, or the adapter is busy. */
+bool delivery_ask(struct delivery *delivery, struct delivery_request *request,
+                  enum mainchain_call call, uint64_t seq, const struct hash *key,
+                  struct err *err) MUST_CHECK;
+
+/* Signs the receipt of an anchor. Fills receipt; it points into the three buffers after it. */
+struct delivery_receipt {
+	struct spool_receipt receipt;
+	struct buffer evidence; /* Owned. */
+	struct signature signature;
+	struct hash key_id;
+};
+bool delivery_sign_receipt(struct delivery *delivery, const struct receipt_root *root,
+                           struct bytes evidence, struct delivery_receipt *out_receipt,
+                           struct err *err) MUST_CHECK;
+
+/* ---- delivery_restore.c ---- */
+
+/* The head is known; the lane stands still. Ends by answering request. */
+void delivery_restore_begin(struct delivery *delivery, struct delivery_request *request,
+                            const struct mainchain_answer *head);
+void delivery_restore_on_answer(struct delivery *delivery, const struct mainchain_answer *answer);
+/* An anchor that was open has its receipt, or could not get it. Nothing where nobody adopts. */
+void delivery_restore_go_on(struct delivery *delivery);
+void delivery_restore_stop(struct delivery *delivery, const struct err *err);
+/* Where the lane stands in the spool. */
+bool delivery_load_lane(struct delivery *delivery, struct err *err) MUST_CHECK;
 
 /* ---- commands_delivery.c ---- */
 
@@ -144,5 +184,8 @@ void delivery_command(struct delivery *delivery, struct delivery_request *reques
 void delivery_command_answer(struct delivery *delivery, struct delivery_request *request,
                              const struct mainchain_answer *answer);
 void delivery_answer_request(struct delivery_request *request);
+/* The lane as it stands, as the answer. */
+void delivery_show_lane(struct delivery *delivery, struct delivery_request *request);
+void delivery_answer_error(struct delivery_request *request);
 
 #endif

@@ -80,6 +80,8 @@ static void run_notice(struct gateway *gateway, const struct delivery_notice *no
 		return;
 	case DELIVERY_CHAIN_FROZEN:
 		gateway->counters.chains_frozen++;
+		/* fall through */
+	case DELIVERY_CHAIN_CHANGED:
 		chain = chains_by_key(gateway->chains, &notice->chain);
 		if (chain != NULL)
 			links_chain_changed(gateway->links, chain);

@@ -24,18 +24,21 @@ static const struct {
 	[LANE_HALT_NONE] = { "none", "" },
 	[LANE_HALT_SPOOL_RESTORED] = { "spool-restored",
 	                               "The main chain's newest anchor of this lane is none of "
-	                               "ours: this spool was restored from "
-	                               "an older copy, or another gateway uses the lane. Nothing "
-	                               "is sent. Compare with "
-	                               "\"zonerelay reconcile\", then \"zonerelay adopt --lane "
-	                               "--reason TEXT\"." },
+	                               "ours: "
+	                               "this spool was restored from an older copy, or another "
+	                               "gateway uses the lane. Nothing is sent. Look with "
+	                               "\"zonerelay "
+	                               "reconcile\"; then \"zonerelay adopt lane\" takes over what "
+	                               "the main chain has." },
 	[LANE_HALT_MAINCHAIN_RESTORED] = { "mainchain-restored",
 	                                   "The main chain's newest anchor is older than one it "
-	                                   "had confirmed as final: it was "
-	                                   "restored from an older copy. Nothing new is sent. Ask "
-	                                   "its operators; then \"zonerelay "
-	                                   "replay --lane --reason TEXT\" sends what it lost "
-	                                   "again." },
+	                                   "had "
+	                                   "confirmed as final: it was restored from an older "
+	                                   "copy. "
+	                                   "Nothing is sent. Ask its operators; then \"zonerelay "
+	                                   "adopt "
+	                                   "lane\" sends what it lost again, under the same "
+	                                   "keys." },
 	[LANE_HALT_FENCED] = { "fenced", "Another gateway took the fence of this lane after us; "
 	                                 "two must not send at once. Stop "
 	                                 "one of them, then restart the one that is to send." },
@@ -137,8 +140,8 @@ static bool may_send(const struct lane *lane, size_t index)
 
 bool lane_has_room(const struct lane *lane)
 {
-	return lane->phase == LANE_RUNNING && lane->anchor_count < lane->options.open_max &&
-	       may_send(lane, lane->anchor_count);
+	return lane->phase == LANE_RUNNING && !lane->more_open &&
+	       lane->anchor_count < lane->options.open_max && may_send(lane, lane->anchor_count);
 }
 
 void lane_tail(const struct lane *lane, uint64_t *out_next_seq, struct hash *out_previous)

@@ -80,7 +80,8 @@ struct lane {
 	struct hash final_root;
 	struct lane_anchor anchors[LANE_OPEN_MAX]; /* Seq final_seq + 1 ..., ascending. */
 	size_t anchor_count;
-	bool asked; /* A head or fence call is under way. */
+	bool more_open; /* The spool has further open ones: no new one before they are added. */
+	bool asked;     /* A head or fence call is under way. */
 	uint32_t attempts;
 	uint32_t
 		behind_count; /* Heads that looked restored, but came from a node that is behind. */
@@ -104,6 +105,7 @@ enum lane_step {
 void lane_init(struct lane *lane, const struct lane_options *options, uint64_t final_seq,
                const struct hash *final_root, uint64_t chance);
 /* An anchor that a former process left: UNKNOWN until looked up. */
+/* More than LANE_OPEN_MAX of them: set more_open, and add the next ones as these become FINAL. */
 void lane_add_open(struct lane *lane, uint64_t seq, const struct hash *root, const struct hash *key,
                    uint64_t sent_height);
 

@@ -118,8 +118,14 @@ static void on_stored(struct chain *chain, const struct bringer *bringer, uint64
 	uint64_t durable_next = chain->admission.durable.next_height;
 	struct session_chain *place = carrier_of_link(chain, bringer->link);
 	chain->progress_ms = clock_monotonic_ms(links->options.clock);
-	if (place != NULL)
+	if (place != NULL) {
+		/* What it brought it holds, whatever it said at its hello. */
+		if (proof != NULL && (!place->has_blocks || place->tip_height + 1 < durable_next)) {
+			place->tip_height = durable_next - 1;
+			place->has_blocks = true;
+		}
 		send_ack(place, from, content, proof, durable_next);
+	}
 	if (chain->active != NULL && chain->active != place)
 		send_ack(chain->active, from, content, proof, durable_next);
 }

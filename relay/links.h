@@ -86,7 +86,7 @@ void links_each(struct links *links, void (*see)(const struct link_view *view, v
 struct carrier_view {
 	const char *address;
 	bool active, held, has_blocks;
-	uint64_t tip_height, oldest_height; /* As it said at its hello. */
+	uint64_t tip_height, oldest_height; /* As it said at its hello, or has brought since. */
 };
 /* False: that agent is not connected, or does not carry it. */
 bool links_carrier(const struct chain *chain, const char *agent, struct carrier_view *out_view);

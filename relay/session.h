@@ -33,7 +33,7 @@ struct session_chain {
 	char refused_reason[128];
 	bool held; /* Refused with HOLD: its agent waits for a ChainUpdate. */
 	bool has_blocks;
-	uint64_t oldest_height, tip_height; /* As it said in Hello. */
+	uint64_t oldest_height, tip_height; /* As it said in Hello, or has brought since. */
 	uint64_t anchored_next;             /* What it was told, or says that it knows. */
 	struct hash skipped; /* A batch that was answered already: the rest of it is passed over. */
 	uint64_t partial_bytes;   /* What of the chain's partial came over this session, */

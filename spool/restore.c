@@ -213,6 +213,7 @@ static bool rewind_anchor(struct spool_txn *txn, struct spool_anchor *anchor, st
 	struct spool_key key = spool_key_anchor(&anchor->id);
 	anchor->state = SPOOL_ANCHOR_UNKNOWN;
 	anchor->final_ms = 0;
+	anchor->sent_at_height = 0; /* Heights begin lower there now. */
 	spool_anchor_encode(anchor, spool_scratch(txn));
 	spool_put(txn, SPOOL_ANCHORS, &key);
 	(void)spool_delete(txn, SPOOL_RECEIPTS, &key);

@@ -1,0 +1,418 @@
+/* delivery_restore.c -- one side was restored from an older copy, and an operator said "adopt lane".
+ *
+ *     our spool is the copy: what is open is settled first (it may have arrived), then each anchor that
+ *     we forgot is read from the main chain, checked against its evidence, and taken over, until we
+ *     stand where the main chain stands. Nothing of them is submitted again (P3).
+ *
+ *     the main chain is the copy: anchors above its head are final no more; they are submitted again,
+ *     in their order, under their old keys.
+ *
+ * The lane stands still meanwhile. Stopped half-way, by a crash or a main chain that does not answer,
+ * it is still halted, and the next "adopt lane" goes on from there.
+ */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay/base/log.h"
+#include "relay/delivery_state.h"
+#include "spool/restore.h"
+
+#define REWIND_ANCHORS_MAX 64 /* In one transaction. */
+
+bool delivery_load_lane(struct delivery *delivery, struct err *err)
+{
+	struct lane_options options = delivery_lane_options(delivery->options.config);
+	struct spool *spool = delivery->options.spool;
+	struct spool_lane stored;
+	struct hash final_root = { { 0 } };
+	uint64_t chance = 0;
+	random_bytes(&chance, sizeof(chance));
+	if (!spool_lane(spool, SPOOL_SINK_MAIN, options.lane, &stored, err))
+		return false;
+	delivery->lane.options = options;
+	struct spool_anchor_id id = delivery_anchor_id(delivery, stored.final_seq);
+	struct spool_anchor anchor;
+	if (stored.final_seq > 0) {
+		if (!spool_anchor(spool, &id, &anchor, err))
+			return false;
+		final_root = anchor.root;
+	}
+	lane_init(&delivery->lane, &options, stored.final_seq, &final_root, chance);
+	for (id.seq++; id.seq <= stored.newest_seq; id.seq++) {
+		if (delivery->lane.anchor_count == LANE_OPEN_MAX) {
+			delivery->lane.more_open = true;
+			break;
+		}
+		if (!spool_anchor(spool, &id, &anchor, err))
+			return false;
+		lane_add_open(&delivery->lane, id.seq, &anchor.root, &anchor.key,
+		              anchor.sent_at_height);
+	}
+	return true;
+}
+
+/* ---- ends ---------------------------------------------------------------------------------- */
+
+static struct delivery_request *leave(struct delivery *delivery)
+{
+	struct delivery_request *request = delivery->restore.request;
+	buffer_fini(&delivery->restore.content);
+	delivery->restore.request = NULL;
+	return request;
+}
+
+/* request->err says why. The lane is halted as before. */
+static void give_up(struct delivery *delivery)
+{
+	struct delivery_request *request = leave(delivery);
+	log_warn("lane-adoption-stopped", "final=%" PRIu64 " head=%" PRIu64 " detail=\"%s\"",
+	         delivery->lane.final_seq, delivery->restore.head_seq, request->err.message);
+	delivery_answer_error(request);
+}
+
+static void succeed(struct delivery *delivery)
+{
+	const struct delivery_restore restore = delivery->restore;
+	struct delivery_request *request = leave(delivery);
+	log_warn("lane-adopted",
+	         "head=%" PRIu64 " settled=%" PRIu32 " imported=%" PRIu32 " void=%" PRIu32
+	         " again=%" PRIu32 " blocks=%" PRIu64 " lost=%" PRIu64 " who=%s reason=\"%s\"",
+	         restore.head_seq, restore.settled, restore.imported, restore.voided,
+	         restore.rewound, restore.blocks_here, restore.heights_lost, request->user,
+	         request->reason);
+	lane_restart(&delivery->lane, delivery_now(delivery));
+	delivery->maybe_pending = true;
+	delivery_show_lane(delivery, request);
+	delivery_wake(delivery);
+}
+
+static struct err *why(struct delivery *delivery)
+{
+	return &delivery->restore.request->err;
+}
+
+/* ---- what was open when the copy was made ---------------------------------------------------- */
+
+struct op_unsend {
+	struct delivery_op base;
+	struct spool_anchor_id id;
+	uint64_t newest_seq;
+};
+
+static bool apply_unsend(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct op_unsend *unsend = (struct op_unsend *)op;
+	for (uint64_t seq = unsend->newest_seq; seq >= unsend->id.seq; seq--) {
+		struct spool_anchor rejected = { .id = unsend->id, .state = SPOOL_ANCHOR_REJECTED };
+		rejected.id.seq = seq;
+		if (!spool_anchor_update(txn, &rejected, err) ||
+		    !spool_anchor_void(txn, &rejected.id, err))
+			return false;
+	}
+	return true;
+}
+
+static void done_unsend(struct writer_op *op)
+{
+	struct op_unsend *unsend = (struct op_unsend *)op;
+	struct delivery *delivery = unsend->base.delivery;
+	delivery->ops_under_way--;
+	if (op->ok) {
+		delivery->restore.voided += (uint32_t)(unsend->newest_seq - unsend->id.seq + 1);
+		lane_voided(&delivery->lane, unsend->id.seq);
+		delivery_restore_go_on(delivery);
+	} else {
+		*why(delivery) = op->err;
+		give_up(delivery);
+	}
+	free(unsend);
+}
+
+/* The main chain has another anchor at that place: ours never arrived, and never will. */
+static bool unsend(struct delivery *delivery, uint64_t seq, struct err *err)
+{
+	struct op_unsend *unsend = calloc(1, sizeof(*unsend));
+	if (unsend == NULL)
+		return err_set(err, ZR_NO_MEMORY, "taking anchor %" PRIu64 " back", seq);
+	unsend->base.op.apply = apply_unsend;
+	unsend->base.op.on_done = done_unsend;
+	unsend->id = delivery_anchor_id(delivery, seq);
+	unsend->newest_seq = delivery->lane.final_seq + delivery->lane.anchor_count;
+	if (delivery_submit(delivery, &unsend->base, err))
+		return true;
+	free(unsend);
+	return false;
+}
+
+static bool settle_open(struct delivery *delivery, const struct mainchain_answer *answer,
+                        struct err *err)
+{
+	struct lane_anchor *anchor = &delivery->lane.anchors[0];
+	if (answer->outcome == MAINCHAIN_ABSENT)
+		return unsend(delivery, anchor->seq, err);
+	if (answer->outcome != MAINCHAIN_FINAL)
+		return err_set(err, ZR_UNAVAILABLE,
+		               "anchor %" PRIu64
+		               " is not final yet, or not answered for: try again",
+		               anchor->seq);
+	anchor->finishing = true;
+	delivery->restore.settled++;
+	return delivery_op_final(delivery, anchor, answer->evidence, err);
+}
+
+/* ---- what we forgot -------------------------------------------------------------------------- */
+
+struct op_import {
+	struct delivery_op base;
+	struct spool_import import;
+	struct spool_import_result result;
+	struct delivery_receipt receipt;
+	struct anchor_decoded *decoded; /* Owned. */
+	char who[SPOOL_WHO_MAX + 1], why[SPOOL_REASON_MAX + 1];
+};
+
+static void free_import(struct op_import *import)
+{
+	buffer_fini(&import->receipt.evidence);
+	anchor_decoded_free(import->decoded);
+	free(import);
+}
+
+static bool apply_import(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct op_import *import = (struct op_import *)op;
+	return spool_anchor_import(txn, &import->import, &import->result, err);
+}
+
+/* The loop keeps heights of its own, and its sessions told them to agents. */
+static void tell_chains(struct delivery *delivery, const struct anchor *anchor)
+{
+	for (size_t i = 0; i < anchor->entry_count; i++) {
+		struct delivery_notice *notice = delivery_notice_new(DELIVERY_CHAIN_CHANGED);
+		if (notice == NULL)
+			return; /* They find out at the first batch that does not fit. */
+		notice->chain = chain_key(&anchor->entries[i].chain);
+		delivery_tell(delivery, notice);
+	}
+}
+
+static void done_import(struct writer_op *op)
+{
+	struct op_import *import = (struct op_import *)op;
+	struct delivery *delivery = import->base.delivery;
+	struct delivery_restore *restore = &delivery->restore;
+	delivery->ops_under_way--;
+	if (op->ok) {
+		struct lane *lane = &delivery->lane;
+		enum lane_halt halt = lane->halt;
+		struct lane_options options = lane->options;
+		lane_init(lane, &options, import->import.id.seq, &import->import.anchor->root,
+		          lane->chance);
+		lane_stop(lane, halt);
+		restore->imported++;
+		restore->blocks_here += import->result.blocks_here;
+		restore->heights_lost += import->result.heights_lost;
+		log_warn("anchor-imported",
+		         "seq=%" PRIu64 " chains=%" PRIu32 " blocks=%" PRIu64 " lost=%" PRIu64,
+		         import->import.id.seq, import->result.known_chains,
+		         import->result.blocks_here, import->result.heights_lost);
+		tell_chains(delivery, import->import.anchor);
+		delivery_restore_go_on(delivery);
+	} else {
+		*why(delivery) = op->err;
+		give_up(delivery);
+	}
+	free_import(import);
+}
+
+static void describe(struct delivery *delivery, struct op_import *import)
+{
+	const struct delivery_request *request = delivery->restore.request;
+	(void)snprintf(import->who, sizeof(import->who), "operator %.50s", request->user);
+	(void)snprintf(import->why, sizeof(import->why), "restored: %.170s", request->reason);
+	import->import.anchor = anchor_decoded_view(import->decoded);
+	import->import.id = delivery_anchor_id(delivery, import->import.anchor->seq);
+	import->import.key =
+		anchor_key(import->import.anchor->alg, buffer_bytes(&delivery->restore.content));
+	import->import.who = import->who;
+	import->import.why = import->why;
+	import->import.now_ms = clock_wall_ms(delivery->options.clock);
+}
+
+static bool import_anchor(struct delivery *delivery, struct bytes evidence, struct err *err)
+{
+	struct op_import *import = calloc(1, sizeof(*import));
+	if (import == NULL)
+		return err_set(err, ZR_NO_MEMORY, "an anchor");
+	import->base.op.apply = apply_import;
+	import->base.op.on_done = done_import;
+	if (!anchor_content_decode(buffer_bytes(&delivery->restore.content), &import->decoded, err))
+		goto fail;
+	describe(delivery, import);
+	const struct anchor *anchor = import->import.anchor;
+	struct receipt_root root = { .alg = anchor->alg,
+		                     .lane = anchor->lane,
+		                     .seq = anchor->seq,
+		                     .root = anchor->root,
+		                     .key = import->import.key,
+		                     .time_ms = import->import.now_ms };
+	if (!delivery_sign_receipt(delivery, &root, evidence, &import->receipt, err))
+		goto fail;
+	import->import.receipt = import->receipt.receipt;
+	if (delivery_submit(delivery, &import->base, err))
+		return true;
+
+fail:
+	free_import(import);
+	return false;
+}
+
+/* The content came: now its evidence. */
+static bool ask_evidence(struct delivery *delivery, struct bytes content, struct err *err)
+{
+	struct delivery_restore *restore = &delivery->restore;
+	struct anchor_decoded *decoded;
+	buffer_clear(&restore->content);
+	buffer_put(&restore->content, content);
+	if (!buffer_ok(&restore->content, err) ||
+	    !anchor_content_decode(buffer_bytes(&restore->content), &decoded, err))
+		return false;
+	struct hash key =
+		anchor_key(anchor_decoded_view(decoded)->alg, buffer_bytes(&restore->content));
+	anchor_decoded_free(decoded);
+	return delivery_ask(delivery, restore->request, MAINCHAIN_LOOKUP, 0, &key, err);
+}
+
+static bool take_over(struct delivery *delivery, const struct mainchain_answer *answer,
+                      struct err *err)
+{
+	if (answer->call == MAINCHAIN_CONTENT && answer->outcome == MAINCHAIN_OK)
+		return ask_evidence(delivery, answer->content_bytes, err);
+	if (answer->call == MAINCHAIN_LOOKUP && answer->outcome == MAINCHAIN_FINAL)
+		return import_anchor(delivery, answer->evidence, err);
+	return err_set(err, ZR_UNAVAILABLE,
+	               "anchor %" PRIu64 " is not final yet, or the main chain does not give it: "
+	               "try again",
+	               delivery->lane.final_seq + 1);
+}
+
+/* ---- what the main chain lost ---------------------------------------------------------------- */
+
+struct op_rewind {
+	struct delivery_op base;
+	struct spool_anchor_id last;
+	bool more;
+};
+
+static bool rewind_lane(struct delivery *delivery, struct err *err);
+
+static bool apply_rewind(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct op_rewind *rewind = (struct op_rewind *)op;
+	return spool_lane_rewind(txn, &rewind->last, REWIND_ANCHORS_MAX, &rewind->more, err);
+}
+
+static void done_rewind(struct writer_op *op)
+{
+	struct op_rewind *rewind = (struct op_rewind *)op;
+	struct delivery *delivery = rewind->base.delivery;
+	uint64_t final_before = delivery->lane.final_seq;
+	enum lane_halt halt = delivery->lane.halt;
+	bool more = rewind->more;
+	delivery->ops_under_way--;
+	struct err *err = why(delivery);
+	bool good = op->ok || (*err = op->err, false);
+	free(rewind);
+	good = good && delivery_load_lane(delivery, err);
+	if (good) {
+		lane_stop(&delivery->lane, halt);
+		for (size_t i = 0; i < delivery->lane.anchor_count; i++)
+			delivery->lane.anchors[i].sent_height = 0;
+		delivery->restore.rewound += (uint32_t)(final_before - delivery->lane.final_seq);
+	}
+	if (good && !more) /* What the adapter knows of heights is of the chain that is gone. */
+		good = delivery_open_mainchain(delivery, err);
+	if (!good || (more && !rewind_lane(delivery, err)))
+		give_up(delivery);
+	else if (!more)
+		succeed(delivery);
+}
+
+static bool rewind_lane(struct delivery *delivery, struct err *err)
+{
+	struct op_rewind *rewind = calloc(1, sizeof(*rewind));
+	if (rewind == NULL)
+		return err_set(err, ZR_NO_MEMORY, "rewinding the lane");
+	rewind->base.op.apply = apply_rewind;
+	rewind->base.op.on_done = done_rewind;
+	rewind->last = delivery_anchor_id(delivery, delivery->restore.head_seq);
+	if (delivery_submit(delivery, &rewind->base, err))
+		return true;
+	free(rewind);
+	return false;
+}
+
+/* ---- step by step ---------------------------------------------------------------------------- */
+
+void delivery_restore_go_on(struct delivery *delivery)
+{
+	struct delivery_restore *restore = &delivery->restore;
+	struct lane *lane = &delivery->lane;
+	if (restore->request == NULL)
+		return;
+	struct err *err = why(delivery);
+	bool good = true;
+	if (lane->anchor_count > 0) {
+		struct hash key = lane->anchors[0].key;
+		good = delivery_ask(delivery, restore->request, MAINCHAIN_LOOKUP, 0, &key, err);
+	} else if (lane->final_seq < restore->head_seq) {
+		good = delivery_ask(delivery, restore->request, MAINCHAIN_CONTENT,
+		                    lane->final_seq + 1, NULL, err);
+	} else if (!hash_equal(&lane->final_root, &restore->head_root)) {
+		good = err_set(err, ZR_CORRUPT, "the main chain's anchors do not lead to its head");
+	} else {
+		succeed(delivery);
+	}
+	if (!good)
+		give_up(delivery);
+}
+
+void delivery_restore_stop(struct delivery *delivery, const struct err *err)
+{
+	if (delivery->restore.request == NULL)
+		return;
+	*why(delivery) = *err;
+	give_up(delivery);
+}
+
+void delivery_restore_on_answer(struct delivery *delivery, const struct mainchain_answer *answer)
+{
+	struct err *err = why(delivery);
+	bool good = delivery->lane.anchor_count > 0 ? settle_open(delivery, answer, err)
+	                                            : take_over(delivery, answer, err);
+	if (!good)
+		give_up(delivery);
+}
+
+void delivery_restore_begin(struct delivery *delivery, struct delivery_request *request,
+                            const struct mainchain_answer *head)
+{
+	assert(delivery->restore.request == NULL);
+	delivery->restore = (struct delivery_restore){ .request = request,
+		                                       .head_seq = head->seq,
+		                                       .head_root = head->root,
+		                                       .content = BUFFER_EMPTY };
+	if (delivery->lane.halt == LANE_HALT_SPOOL_RESTORED) {
+		delivery_restore_go_on(delivery);
+		return;
+	}
+	bool good = delivery->lane.halt == LANE_HALT_MAINCHAIN_RESTORED &&
+	            head->seq < delivery->lane.final_seq;
+	if (!good)
+		(void)err_set(&request->err, ZR_STATE, "the lane did not stop for a restore (%s)",
+		              lane_halt_name(delivery->lane.halt));
+	if (!good || !rewind_lane(delivery, &request->err))
+		give_up(delivery);
+}

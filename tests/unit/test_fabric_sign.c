@@ -279,6 +279,22 @@ static void a_block_out_of_place_is_refused(void **state)
 	scene_fini(&scene);
 }
 
+static void a_heap_of_signatures_is_not_searched_for_a_good_one(void **state)
+{
+	struct scene scene;
+	scene_init(&scene, &raft);
+	struct gen_draft draft = gen_draft(scene.channel);
+	for (size_t i = 0; i < 17; i++)
+		draft.signers[i] = scene.channel->client;
+	draft.signers[17] = scene.channel->nodes[0];
+	draft.signer_count = 18;
+	EXPECT_DRAFT(&scene, &draft, WALK_UNTRUSTED, "0 valid signatures");
+	draft.signers[16] = scene.channel->nodes[0];
+	draft.signer_count = 17;
+	EXPECT_DRAFT(&scene, &draft, WALK_FINE, "");
+	scene_fini(&scene);
+}
+
 static void signatures_beside_those_that_count_do_no_harm(void **state)
 {
 	struct scene scene;
@@ -359,6 +375,7 @@ int main(void)
 		cmocka_unit_test(a_block_says_which_configuration_it_was_made_under),
 		cmocka_unit_test(a_block_of_another_channel_is_refused),
 		cmocka_unit_test(a_block_out_of_place_is_refused),
+		cmocka_unit_test(a_heap_of_signatures_is_not_searched_for_a_good_one),
 		cmocka_unit_test(signatures_beside_those_that_count_do_no_harm),
 		cmocka_unit_test(a_set_may_be_shared_between_threads),
 	};

@@ -25,6 +25,8 @@
 /* What is signed may grow with new versions of Fabric: it cannot be changed on the way. */
 #define SIGNED_CONTENT ((enum wire_rule)(WIRE_ONCE | WIRE_MINIMAL))
 
+#define BAD_MAX 16 /* Signatures that do not count; after one more, nobody looks further. */
+
 /* ---- the metadata ---- */
 
 struct metadata {
@@ -242,16 +244,23 @@ static bool is_enough(const struct tally *tally, const struct err *why, struct e
 	return true;
 }
 
+/* Stops as soon as there are enough. An orderer writes no signature that does not count, so one who
+ * sends many of them only wants us to look at them. */
 static bool count_signatures(struct tally *tally, struct err *err)
 {
 	struct err why = { .code = ZR_OK };
-	for (size_t i = 0; i < tally->metadata.signature_count; i++) {
+	size_t bad_count = 0;
+	for (size_t i = 0; i < tally->metadata.signature_count && bad_count <= BAD_MAX; i++) {
 		struct err reason;
-		if (count_signature(tally, tally->metadata.signatures[i], &reason))
+		if (count_signature(tally, tally->metadata.signatures[i], &reason)) {
+			if (tally->signer_count >= tally->trust->quorum &&
+			    is_enough(tally, &why, NULL))
+				return true;
 			continue;
+		}
 		if (reason.code == ZR_NO_MEMORY)
 			return err_set(err, ZR_NO_MEMORY, "%s", reason.message);
-		if (why.code == ZR_OK)
+		if (bad_count++ == 0)
 			why = reason;
 	}
 	return is_enough(tally, &why, err);

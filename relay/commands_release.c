@@ -199,15 +199,18 @@ static void look_again(struct release_change *release, size_t index, struct veri
 		keep(item, err.message);
 		return;
 	}
-	if (item->info.first_height < standing.position.next_height) {
-		item->job.kind = VERIFY_READ;
-		verify_run(bench, &item->job);
+	/* What it says of itself may be why it was refused: its blocks decide where it belongs. */
+	item->job.kind = VERIFY_READ;
+	verify_run(bench, &item->job);
+	if (item->job.fault == WALK_FINE && item->job.header_count > 0 &&
+	    item->job.headers[0].height < standing.position.next_height) {
 		if (is_ours(gateway, item))
 			item->verdict = RELEASE_DUPLICATE;
 		else
 			keep(item, "another block is ours at these heights");
 		return;
 	}
+	item->job.kind = VERIFY_WALK;
 	verify_run(bench, &item->job);
 	if (item->job.no_memory || item->job.fault != WALK_FINE) {
 		err = item->job.err;

@@ -62,7 +62,8 @@ struct change {
 	json_t *extra;           /* Owned: further members of the answer; may be NULL. */
 	struct bytes attachment; /* Goes with the answer. Borrowed from the larger struct. */
 	unsigned exit_status;
-	char *result; /* Owned: the answer, as it is in the audit record. */
+	bool is_intake; /* It brings blocks or dictionaries: stops at the spool's mark. */
+	char *result;   /* Owned: the answer, as it is in the audit record. */
 };
 
 /* A larger struct that begins with a change; takes call. NULL: no memory, and it was answered. */

@@ -265,6 +265,7 @@ void command_quarantine_release(struct command_call *call)
 		verify_bench_free(bench);
 		return;
 	}
+	release->change.is_intake = true;
 	release->change.apply = apply_release;
 	release->change.after = after_release;
 	release->change.fini = fini_release;

@@ -156,7 +156,7 @@ static void repair(struct batch *batch)
 		return;
 	}
 	batch->course = COURSE_REPAIR;
-	batch->op = (struct writer_op){ .work = SPOOL_UPKEEP,
+	batch->op = (struct writer_op){ .work = SPOOL_INTAKE,
 		                        .apply = apply_repair,
 		                        .on_done = repair_done };
 	list_remove(&batch->node);

@@ -173,6 +173,8 @@ static void verb_text(const struct command_call *call, char *text, size_t size)
 	size_t used = 0;
 	text[0] = '\0';
 	for (size_t i = 0; i < request->n_words && used + 1 < size; i++) {
+		if (strcmp(request->words[i], "--") == 0)
+			continue;
 		int written = snprintf(text + used, size - used, "%s%s", i > 0 ? " " : "",
 		                       request->words[i]);
 		used += written > 0 ? (size_t)written : 0;
@@ -239,7 +241,7 @@ void change_run(struct change *take_change)
 		change_drop(take_change);
 		return;
 	}
-	take_change->op.work = SPOOL_UPKEEP;
+	take_change->op.work = take_change->is_intake ? SPOOL_INTAKE : SPOOL_UPKEEP;
 	take_change->op.apply = apply_change;
 	take_change->op.on_done = change_done;
 	take_change->op.reply = call->gateway->commits;

@@ -151,6 +151,37 @@ def test_a_trust_change_inside_the_pipeline_is_followed(gate):
         link.wait_durable(11)
 
 
+def test_a_payload_that_rots_on_the_disk_is_asked_for_again_and_repaired(gate):
+    chain = gate.add_ledger("tq-1", "edge-1")
+    mark = os.urandom(64)
+    chain.add([mark * 20])
+    chain.grow(2)
+    gate.begin(main_chain=False)
+    with Link(gate, "edge-1") as link:
+        link.hello([chain.hello("tq-1")])
+        link.send_blocks(0, chain, 0, 1)
+        link.send_blocks(0, chain, 2, 3)
+        link.wait_durable(4)
+    gate.gateway.stop()
+    data = gate.folder / "spool" / "data.mdb"
+    with open(data, "r+b") as file:
+        at = file.read().index(mark)
+        file.seek(at + 5)
+        file.write(bytes([mark[5] ^ 1]))
+    gate.gateway.start()
+    gate.gateway.wait_log("spool-damaged")
+    with Link(gate, "edge-1") as link:
+        link.hello([chain.hello("tq-1")])
+        resend = link.wait("resend")
+        assert (resend.get("from", 0), resend["to"]) == (0, 1)
+        link.send_blocks(0, chain, 0, 1)
+        assert link.wait("ack")["durable_next"] == 4
+    gate.gateway.wait_log("batch-repaired")
+    assert mark in data.read_bytes()
+    gate.devchain.start()
+    gate.wait_anchored({"tq-1": 4})
+
+
 # ---- blocks that are not right -----------------------------------------------------------------------
 
 

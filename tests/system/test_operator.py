@@ -115,7 +115,7 @@ def test_what_is_in_quarantine_is_released_only_if_it_is_good_now(gate):
         link.hello([chain.hello("tq-1")])
         link.send_blocks(0, chain, 2, 4)
         link.wait_durable(5)
-    assert gate.metrics()["zonerelay_blocks_tombstoned"] == 1
+    gate.wait(lambda: gate.metrics()["zonerelay_blocks_tombstoned"] == 1, "the tombstone is counted")
 
 
 def test_what_was_refused_for_its_place_is_released_when_its_place_is_there(gate):
@@ -132,7 +132,7 @@ def test_what_was_refused_for_its_place_is_released_when_its_place_is_there(gate
         gate.gateway.wait_log("batch-quarantined")
     store(gate, chain, "tq-1", 1, 1)
     released = gate.ask("quarantine", "release", "1", "--reason", "a test")
-    assert released["items"][0]["verdict"] == "released", released
+    assert released.get("items", [{}])[0].get("verdict") == "released", released
     assert gate.chain("tq-1")["next_height"] == 3
     store(gate, chain, "tq-1", 3, 4)
 
@@ -267,7 +267,7 @@ def test_log_level_reconcile_and_watch(gate):
         gate.wait_anchored({"tq-1": 4})
         names = set()
         while "anchor-final" not in names:
-            names.add(json.loads(watch.stdout.readline())["name"])
+            names.add(json.loads(watch.stdout.readline())["event"])
         assert {"agent-connected", "batch-stored"} <= names
     finally:
         watch.kill()

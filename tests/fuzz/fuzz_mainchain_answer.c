@@ -17,7 +17,12 @@ static void check(const struct http_answer *answer, const struct http_question *
 	else
 		assert(view->evidence.size == 0);
 	if (view->outcome == MAINCHAIN_ABSENT)
-		assert(question->call == MAINCHAIN_LOOKUP && answer->has_height);
+		assert(answer->has_height &&
+		       (question->call == MAINCHAIN_LOOKUP || question->call == MAINCHAIN_CONTENT));
+	if (question->call == MAINCHAIN_CONTENT && view->outcome == MAINCHAIN_OK)
+		assert(view->content_bytes.size > 0);
+	else
+		assert(view->content_bytes.size == 0);
 	if (view->outcome == MAINCHAIN_REJECTED)
 		assert(view->reject != MAINCHAIN_REJECT_NONE);
 }
@@ -28,9 +33,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size < 3)
 		return 0;
-	struct http_question question = {
-		.call = data[0] % (MAINCHAIN_FENCE + 1), .token = 7, .lane = 3, .seq = 5, .fence = 7
-	};
+	struct http_question question = { .call = data[0] % (MAINCHAIN_CONTENT + 1),
+		                          .token = 7,
+		                          .lane = 3,
+		                          .seq = 5,
+		                          .fence = 7 };
 	memset(question.key.bytes, 0x11, HASH_SIZE);
 	memset(question.root.bytes, 0x22, HASH_SIZE);
 	struct http_response response = { get_be16(data + 1), { data + 3, size - 3 }, 1000 };

@@ -277,7 +277,7 @@ static void put_misbehaviour(void)
 	         "A rule acts each time it applies: at most count times if that is given, and with",
 	         "probability if that is given, drawn from the seed. \"on\" names calls, one or a "
 	         "list",
-	         "of them: put, submit, lookup, head, fence; without it, all of them. The first "
+	         "of them: put, submit, lookup, head, fence, content; without it, all. The first "
 	         "rule of",
 	         "a kind that applies acts; rules of different kinds act side by side. \"do\" is "
 	         "one "

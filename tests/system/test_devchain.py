@@ -192,6 +192,7 @@ class Checked:
 
 ANCHOR = "/v1/lanes/{lane}/anchors/{key}"
 BATCH = "/v1/batches/{content}"
+SEQUENCE = "/v1/lanes/{lane}/sequence/{seq}"
 FENCE = {"Zonerelay-Fence": "1"}
 
 
@@ -252,6 +253,7 @@ def ask_refusals(checked, lane, key, content):
     place = f"/v1/lanes/{lane.number}"
     calls = [(ANCHOR, "PUT", f"{place}/anchors/{key}", content), (ANCHOR, "GET", f"{place}/anchors/{key}", None),
              ("/v1/lanes/{lane}/head", "GET", f"{place}/head", None),
+             (SEQUENCE, "GET", f"{place}/sequence/1", None),
              ("/v1/lanes/{lane}/fence", "POST", f"{place}/fence", {"expected": 0}),
              (BATCH, "PUT", f"/v1/batches/{ZERO}", b"x")]
     for kind, status in (("deny", 403), ("busy", 503)):
@@ -271,6 +273,9 @@ def test_every_documented_answer_is_given_as_documented(tmp_path):
         key, content, evidence, block = ask_anchors(checked, lane, batch)
         assert checked.ask(f"{ANCHOR}/proof", "GET", f"/v1/lanes/4/anchors/{key}/proof") == evidence
         assert checked.ask(f"{ANCHOR}/content", "GET", f"/v1/lanes/4/anchors/{key}/content") == content
+        assert checked.ask(SEQUENCE, "GET", "/v1/lanes/4/sequence/1") == content
+        checked.ask(SEQUENCE, "GET", "/v1/lanes/4/sequence/2", expect=404)
+        checked.ask(SEQUENCE, "GET", "/v1/lanes/4/sequence/x", expect=400)
         for kind in ("proof", "content"):
             checked.ask(f"{ANCHOR}/{kind}", "GET", f"/v1/lanes/4/anchors/{ZERO}/{kind}", expect=404)
             checked.ask(f"{ANCHOR}/{kind}", "GET", f"/v1/lanes/4/anchors/zz/{kind}", expect=400)

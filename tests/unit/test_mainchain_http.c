@@ -197,6 +197,59 @@ static void an_answer_carries_what_was_said(void **state)
 	http_answer_fini(&answer);
 }
 
+/* Lane 3, sequence 5, one entry. */
+static void put_anchor(uint16_t lane, uint64_t seq, struct buffer *out)
+{
+	struct http_question question = question_of(MAINCHAIN_CONTENT);
+	struct entry entry = { .chain = { "tq-1", question.key }, .policy = POLICY_ALL };
+	struct anchor anchor = { .alg = HASH_SHA256,
+		                 .deliver = DELIVER_ANCHOR,
+		                 .lane = lane,
+		                 .seq = seq,
+		                 .previous = question.root,
+		                 .entries = &entry,
+		                 .entry_count = 1 };
+	anchor.root = anchor_entries_root(anchor.alg, &entry, 1);
+	buffer_clear(out);
+	anchor_content_encode(&anchor, out);
+}
+
+static void content_is_believed_only_for_the_place_that_was_asked_for(void **state)
+{
+	struct http_question question = question_of(MAINCHAIN_CONTENT);
+	struct buffer content = BUFFER_EMPTY;
+	struct http_answer answer = HTTP_ANSWER_EMPTY;
+	static const struct {
+		uint16_t lane;
+		uint64_t seq;
+		long status;
+		enum mainchain_outcome outcome;
+	} rows[] = {
+		{ 3, 5, 200, MAINCHAIN_OK },      { 4, 5, 200, MAINCHAIN_UNKNOWN },
+		{ 3, 6, 200, MAINCHAIN_UNKNOWN }, { 3, 5, 201, MAINCHAIN_UNKNOWN },
+		{ 3, 5, 404, MAINCHAIN_UNKNOWN },
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		put_anchor(rows[i].lane, rows[i].seq, &content);
+		struct http_response response = { rows[i].status, buffer_bytes(&content), 0 };
+		http_answer_read(&answer, &question, &response, NULL);
+		assert_int_equal(answer.view.outcome, rows[i].outcome);
+		assert_int_equal(answer.view.content_bytes.size,
+		                 rows[i].outcome == MAINCHAIN_OK ? content.size : 0);
+	}
+	put_anchor(3, 5, &content);
+	content.data[content.size - 20] ^= 1;
+	struct http_response response = { 200, buffer_bytes(&content), 0 };
+	http_answer_read(&answer, &question, &response, NULL);
+	assert_int_equal(answer.view.outcome, MAINCHAIN_UNKNOWN);
+	read_text(&answer, MAINCHAIN_CONTENT, 404, "{\"status\":\"absent\",\"height\":3}");
+	assert_int_equal(answer.view.outcome, MAINCHAIN_ABSENT);
+	read_text(&answer, MAINCHAIN_CONTENT, 200, "{}");
+	assert_int_equal(answer.view.outcome, MAINCHAIN_UNKNOWN);
+	http_answer_fini(&answer);
+	buffer_fini(&content);
+}
+
 static void an_answer_about_another_anchor_is_no_answer(void **state)
 {
 	static const char *const swaps[][2] = {
@@ -552,6 +605,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_answer_means_one_thing),
 		cmocka_unit_test(an_answer_carries_what_was_said),
+		cmocka_unit_test(content_is_believed_only_for_the_place_that_was_asked_for),
 		cmocka_unit_test(an_answer_about_another_anchor_is_no_answer),
 		cmocka_unit_test(final_without_proof_is_not_final),
 		cmocka_unit_test(retry_after_is_read_in_seconds_only),

@@ -230,12 +230,6 @@ static void get_sequence(struct exchange *exchange)
 	                            &exchange->hash, &found, &err) &&
 	            (!found ||
 	             ledger_content(ledger_of(exchange), &exchange->hash, &content, &found, &err));
-	if (done && !found) {
-		reply_json(exchange, 404,
-		           json_pack("{s:s, s:o}", "status", "absent", "height",
-		                     number(ledger_height(ledger_of(exchange)))));
-		return;
-	}
 	reply_found(exchange, done, found, &content, &err);
 }
 

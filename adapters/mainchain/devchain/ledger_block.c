@@ -107,7 +107,8 @@ static void judge(struct txn *txn, struct ledger_submission *submission,
 		if (err.code == ZR_INVALID)
 			refuse(verdict, API_CONTENT, "%.140s", err.message);
 		else
-			txn_fail(txn, err.code, "%s", err.message); /* Says nothing of the anchor. */
+			txn_fail(txn, err.code, "%s",
+			         err.message); /* Says nothing of the anchor. */
 		return;
 	}
 	const struct anchor *anchor = anchor_decoded_view(decoded);

@@ -102,7 +102,7 @@ static bool read_call(const json_t *value, unsigned *calls, struct err *err)
 			return true;
 		}
 	}
-	return err_set(err, ZR_INVALID, "\"on\": put, submit, lookup, head or fence");
+	return err_set(err, ZR_INVALID, "\"on\": put, submit, lookup, head, fence or content");
 }
 
 static bool read_calls(const json_t *value, struct rule *rule, struct err *err)

@@ -14,6 +14,7 @@
 #include "relay/admission.h"
 #include "relay/base/list.h"
 #include "relay/partials.h"
+#include "spool/batches.h"
 #include "spool/chains.h"
 
 #define TRUST_CACHE_CHAINS 1024
@@ -51,8 +52,9 @@ struct chain {
 	size_t pipeline_count;
 	size_t pipeline_bytes;
 	struct partial partial;
-	uint64_t duplicate_blocks; /* Counted, not yet in the spool. */
-	bool duplicates_noted;     /* An operation that adds them is under way. */
+	char partial_agent[SPOOL_AGENT_MAX + 1]; /* Who began it. */
+	uint64_t duplicate_blocks;               /* Counted, not yet in the spool. */
+	bool duplicates_noted;                   /* An operation that adds them is under way. */
 
 	/* relay/session*.c */
 	struct list_node carriers;       /* Of struct session_chain: who may bring it, connected. */

@@ -52,6 +52,11 @@ bool intake_is_full(const struct intake *intake)
 	return intake->full;
 }
 
+bool intake_is_behind(const struct intake *intake)
+{
+	return !list_is_empty(&intake->queued);
+}
+
 int intake_facts_fd(const struct intake *intake)
 {
 	return mailbox_fd(intake->facts);

@@ -90,6 +90,9 @@ void intake_set_limits(struct intake *intake, const struct intake_limits *limits
 void intake_set_full(struct intake *intake, bool full);
 bool intake_is_full(const struct intake *intake);
 
+/* More batches wait for a worker than may. */
+bool intake_is_behind(const struct intake *intake);
+
 /* Before the bytes of a batch are taken: would it be refused, or is it ours already? True: take it.
  * False: it was answered (stored or refused), and its bytes need not be looked at. */
 bool intake_wants(struct intake *intake, struct chain *chain, const struct batch_header *header,

@@ -178,8 +178,9 @@ static void on_granted(struct share_link *link, void *arg)
 void links_grant(struct links *links)
 {
 	const struct partials *partials = links->options.partials;
-	if (intake_is_full(links->intake))
-		return; /* Zero credit at the mark, until the spool has room again. */
+	/* Zero credit at the mark, until the spool has room again, or the workers have. */
+	if (intake_is_full(links->intake) || intake_is_behind(links->intake))
+		return;
 	size_t free_bytes = partials->budget_bytes - partials->booked_bytes;
 	bool ample = free_bytes > partials->budget_bytes / 2;
 	share_turn(&links->share, free_bytes / 4, ample, on_granted, links);

@@ -1,5 +1,6 @@
 /* session_chunk.c -- pieces of batches, as they come in. */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "relay/base/log.h"
 #include "relay/session.h"
@@ -88,6 +89,8 @@ static bool begin(struct session_chain *place, const Zonerelay__Link__Chunk *chu
 		       "no memory for another batch now");
 		return false;
 	}
+	(void)snprintf(chain->partial_agent, sizeof(chain->partial_agent), "%s",
+	               place->session->agent);
 	return true;
 }
 

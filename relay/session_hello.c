@@ -135,6 +135,9 @@ void links_resend(struct links *links, struct chain *chain, uint64_t from, uint6
 
 void chain_make_active(struct links *links, struct chain *chain, struct session_chain *place)
 {
+	/* What one agent began is not another's to finish: its name might be false. */
+	if (strcmp(chain->partial_agent, place->session->agent) != 0)
+		partial_drop(links->options.partials, &chain->partial);
 	chain->active = place;
 	chain->progress_ms = clock_monotonic_ms(links->options.clock);
 	chain->partial.attended = true;
@@ -156,6 +159,7 @@ void session_chain_hold(struct session_chain *place)
 	struct chain *chain = place->chain;
 	if (chain == NULL || chain->active != place)
 		return;
+	session_chain_give_back(place);
 	place->held = true;
 	chain->active = NULL;
 	chain->partial.attended = false;

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 command -v rpmbuild >/dev/null || { echo "build.sh: rpmbuild is missing (Debian: rpm, RPM family: rpm-build)" >&2; exit 1; }
-version=$(sed -n "s/^project('zonerelay'.*version: '\([^']*\)'.*/\1/p" meson.build)
+version=$(sed -n "s/^project('zonerelay', 'c', version: '\([^']*\)'.*/\1/p" meson.build)
 top=$PWD/build-rpm
 rm -rf "$top"
 mkdir -p "$top/SOURCES" "$top/BUILD" "$top/RPMS" "$top/SRPMS"

@@ -80,6 +80,12 @@ const char *view_lane_state_name(enum delivery_lane_state state)
 	return "?";
 }
 
+/* A moment of the monotonic clock, as people tell time. */
+static int64_t wall_of(const struct gateway *gateway, int64_t monotonic_ms)
+{
+	return clock_wall_ms(gateway->clock) - clock_monotonic_ms(gateway->clock) + monotonic_ms;
+}
+
 static json_t *lanes_of(const struct gateway *gateway, json_t *attention)
 {
 	json_t *lanes = json_array();
@@ -93,7 +99,7 @@ static json_t *lanes_of(const struct gateway *gateway, json_t *attention)
 		                  "fence", number(lane->fence), "final_seq",
 		                  number(lane->final_seq), "sent_seq", number(lane->sent_seq),
 		                  "unknown", number(lane->unknown_count), "last_progress_ms",
-		                  json_integer(lane->progress_ms)));
+		                  json_integer(wall_of(gateway, lane->progress_ms))));
 		if (lane->state == DELIVERY_LANE_STOPPED)
 			json_array_append_new(attention, json_sprintf("lane %u is stopped: %s",
 			                                              lane->lane, lane->reason));

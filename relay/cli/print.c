@@ -73,7 +73,14 @@ static void print_integer(const char *key, json_int_t number, char *text, size_t
 		(void)snprintf(text, size, "%" JSON_INTEGER_FORMAT, number);
 }
 
-/* Strings of a list, joined. */
+/* [3, 5]: the two ends of a range. */
+static bool is_pair(const json_t *list)
+{
+	return json_array_size(list) == 2 && json_is_integer(json_array_get(list, 0)) &&
+	       json_is_integer(json_array_get(list, 1));
+}
+
+/* Values of a list, joined. */
 static void print_list(const json_t *list, char *text, size_t size)
 {
 	size_t used = 0;
@@ -101,6 +108,10 @@ const char *print_value(const char *key, const json_t *value, char *text, size_t
 		(void)snprintf(text, size, "%s", json_is_true(value) ? "yes" : "no");
 	} else if (json_is_string(value)) {
 		(void)snprintf(text, size, "%s", json_string_value(value));
+	} else if (is_pair(value)) {
+		(void)snprintf(text, size, "%" JSON_INTEGER_FORMAT "..%" JSON_INTEGER_FORMAT,
+		               json_integer_value(json_array_get(value, 0)),
+		               json_integer_value(json_array_get(value, 1)));
 	} else if (json_is_array(value)) {
 		print_list(value, text, size);
 	} else {
@@ -245,8 +256,7 @@ static const struct view views[] = {
 	    { "TIME", "time_ms" },
 	    { "WHO", "who" },
 	    { "VERB", "verb" },
-	    { "REASON", "reason" },
-	    { "RESULT", "result" } } },
+	    { "REASON", "reason" } } },
 	{ COMMAND_JOBS_LIST,
 	  "jobs",
 	  { { "ID", "id" },
@@ -337,7 +347,7 @@ static void put_cell(struct table_line *line, const char *key, const char *text,
 	line->blanks += 2 + (right ? 0 : spaces);
 }
 
-static void print_table(const struct view *view, const json_t *list, FILE *out)
+static void print_table(const struct view *view, const json_t *list, FILE *out, size_t indent)
 {
 	size_t widths[COLUMNS_MAX] = { 0 };
 	bool right[COLUMNS_MAX] = { false };
@@ -355,13 +365,13 @@ static void print_table(const struct view *view, const json_t *list, FILE *out)
 			widths[c] = width > widths[c] ? width : widths[c];
 		}
 	}
-	struct table_line line = { out, 0 };
+	struct table_line line = { out, indent };
 	for (size_t c = 0; view->columns[c].title != NULL; c++)
 		put_cell(&line, "", view->columns[c].title, widths[c], right[c]);
 	(void)fputc('\n', out);
 	json_array_foreach(list, index, row)
 	{
-		line.blanks = 0;
+		line.blanks = indent;
 		for (size_t c = 0; view->columns[c].title != NULL; c++) {
 			const char *key = view->columns[c].key;
 			put_cell(&line, key, print_value(key, find(row, key), cell, sizeof(cell)),
@@ -375,9 +385,45 @@ static void print_table(const struct view *view, const json_t *list, FILE *out)
 
 static void print_page(const json_t *object, FILE *out, size_t indent);
 
-/* A list of objects: each a small page of its own. */
+/* Has it only values that fit into a cell? */
+static bool is_flat(const json_t *object)
+{
+	const char *key;
+	json_t *value;
+	json_object_foreach((json_t *)object, key, value)
+	{
+		if (json_is_object(value) || json_is_object(json_array_get(value, 0)))
+			return false;
+	}
+	return json_is_object(object) && json_object_size(object) < COLUMNS_MAX;
+}
+
+/* A table with a column for each key of the first object, where all are flat. */
+static bool print_flat_objects(const json_t *list, FILE *out, size_t indent)
+{
+	struct view view = { .list = "" };
+	size_t index;
+	const json_t *item;
+	const char *key;
+	json_t *value;
+	json_array_foreach(list, index, item)
+	{
+		if (!is_flat(item))
+			return false;
+	}
+	index = 0;
+	json_object_foreach(json_array_get(list, 0), key, value) view.columns[index++] =
+		(struct column){ key, key };
+	print_table(&view, list, out, indent);
+	return true;
+}
+
+/* A list of objects: a table, or each a small page of its own. */
 static void print_objects(const json_t *list, FILE *out, size_t indent)
 {
+	if (print_flat_objects(list, out, indent))
+		return;
+
 	size_t index;
 	const json_t *item;
 	json_array_foreach(list, index, item)
@@ -452,7 +498,7 @@ void cli_print(enum command command, const json_t *json, FILE *out)
 	if (json_array_size(list) == 0)
 		(void)fprintf(out, "none\n");
 	else
-		print_table(view, list, out);
+		print_table(view, list, out, 0);
 	const json_t *next = json_object_get(json, "next");
 	char text[CELL_SIZE];
 	if (next != NULL && !json_is_null(next))

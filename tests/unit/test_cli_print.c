@@ -120,12 +120,26 @@ static void everything_else_is_a_page_of_names_and_values(void **state)
 	       "  open  3\n"
 	       "  max   10\n"
 	       "lanes\n"
-	       "  lane   0\n"
-	       "  state  running\n"
-	       "\n"
-	       "  lane   1\n"
-	       "  state  away\n"
+	       "  lane  state\n"
+	       "     0  running\n"
+	       "     1  away\n"
 	       "rate       1.2\n");
+}
+
+static void objects_with_more_inside_are_pages_of_their_own(void **state)
+{
+	(void)state;
+	expect(COMMAND_CHAINS_SHOW,
+	       "{\"a\": [{\"b\": {\"c\": 1}}, {\"b\": {\"c\": 2}}], \"ranges\": [[3, 5], [7, 7]]}",
+	       "a\n"
+	       "  b\n"
+	       "    c  1\n"
+	       "\n"
+	       "  b\n"
+	       "    c  2\n"
+	       "ranges\n"
+	       "  - 3..5\n"
+	       "  - 7..7\n");
 }
 
 static void a_status_names_what_needs_attention_first(void **state)
@@ -209,6 +223,7 @@ int main(void)
 		cmocka_unit_test(an_empty_list_is_none_and_a_page_names_the_next),
 		cmocka_unit_test(fields_inside_objects_reach_their_columns),
 		cmocka_unit_test(everything_else_is_a_page_of_names_and_values),
+		cmocka_unit_test(objects_with_more_inside_are_pages_of_their_own),
 		cmocka_unit_test(a_status_names_what_needs_attention_first),
 		cmocka_unit_test(what_came_from_outside_cannot_move_the_cursor),
 		cmocka_unit_test(times_are_dates),

@@ -139,6 +139,26 @@ def test_a_failed_answer_writes_no_file(daemon):
     assert result.returncode == 1 and not (daemon.folder / "p").exists()
 
 
+def test_a_chain_that_the_daemon_refuses_leaves_no_file(daemon):
+    folder = daemon.folder
+    zone = folder / "zone.yaml"
+    zone.write_text("zone: iii\nlisten: ['127.0.0.1:7443']\ntls: {certificate: a, key: a, ca: a}\n"
+                    "spool: {dir: s}\nreceipts: {key: r, certificate: r}\n"
+                    "main-chain: {endpoints: ['http://127.0.0.1:1']}\n")
+    genesis = ROOT / "tests/data/fabric/raft-edge-1/0.block"
+    words = ["chains", "add", "raft-1", "--config", zone, "--format", "fabric", "--trust", genesis, "--agents", "e",
+             "--reason", "new"]
+    daemon.answers(exit_status=1, error="not today")
+    result = daemon.cli(*words)
+    assert result.returncode == 1 and "the daemon refused to reload: not today" in result.stderr
+    assert not list((folder / "chains.d").iterdir())
+    daemon.answers(exit_status=0, json={"chains_added": 1})
+    result = daemon.cli(*words)
+    assert result.returncode == 0 and "the daemon has read it" in result.stdout
+    assert daemon.requests()[-1]["words"] == ["config", "reload"]
+    assert daemon.requests()[-1]["reason"] == "new"
+
+
 def watch(daemon, *words, lines=5, stop=signal.SIGINT):
     """The first lines of a watch, which is then interrupted."""
     process = subprocess.Popen([os.path.join(BUILD, "relay/cli/zonerelay"), "watch", *words, "--events", daemon.events],

@@ -80,7 +80,7 @@ static void run_notice(struct gateway *gateway, const struct delivery_notice *no
 		return;
 	case DELIVERY_CHAIN_FROZEN:
 		gateway->counters.chains_frozen++;
-		/* fall through */
+		__attribute__((fallthrough));
 	case DELIVERY_CHAIN_CHANGED:
 		chain = chains_by_key(gateway->chains, &notice->chain);
 		if (chain != NULL)

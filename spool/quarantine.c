@@ -133,7 +133,7 @@ static void settle_counts(struct spool_txn *txn, const struct spool_suspect_info
 	case SPOOL_VERDICT_DUPLICATE:
 		chain->duplicate_blocks += count;
 		totals->duplicate_blocks += count;
-		/* fall through */
+		__attribute__((fallthrough));
 	case SPOOL_VERDICT_RELEASED: /* Its batch is counted as received when it is put. */
 		chain->received_blocks -= count;
 		totals->received_blocks -= count;

@@ -95,7 +95,7 @@ static int64_t keep_all(struct agent *agent, int64_t now_ms)
 	for (size_t i = 0; i < agent->chain_count && !agent->failed; i++) {
 		struct edge_chain *chain = &agent->chains[i];
 		struct err err;
-		if (!edge_chain_keep(chain, &err))
+		if (!edge_chain_keep(chain, now_ms, &err))
 			agent_fail(agent, &err);
 		tell_upload(agent, i, now_ms);
 		if (chain->pruning)

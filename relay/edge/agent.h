@@ -47,6 +47,7 @@ struct edge_chain {
 	struct custody_news custody;
 	uint64_t pruned_below; /* As the source was last told. */
 	bool pruning;          /* There is more to delete. */
+	int64_t room_look_ms;  /* When its store's room is looked at again. */
 	char why_held[128];    /* The gateway's words. */
 	uint64_t receipts_refused;
 };
@@ -148,7 +149,7 @@ bool edge_chain_header(struct agent *agent, struct edge_chain *chain, uint64_t h
 /* Builds what upload_next() asked for and answers it. */
 void edge_chain_build(struct agent *agent, const struct upload_action *action);
 /* Stores what was noted, and deletes a slice of what may go. Errors: those that stop. */
-bool edge_chain_keep(struct edge_chain *chain, struct err *err) MUST_CHECK;
+bool edge_chain_keep(struct edge_chain *chain, int64_t now_ms, struct err *err) MUST_CHECK;
 /* Blocks below may go, as the policy says and receipts allow. */
 uint64_t edge_chain_prunable(const struct edge_chain *chain);
 struct dictionary *edge_dictionary(const struct agent *agent, const struct hash *hash);

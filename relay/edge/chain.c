@@ -11,8 +11,10 @@
 #include "relay/base/log.h"
 #include "relay/edge/agent.h"
 
-#define BUILD_RETRY_MS 5000
-#define SEEN_BLOCK_MAX (64u << 20)
+#define BUILD_RETRY_MS    5000
+#define ROOM_LOOK_MS      5000 /* Between two looks at how full a store is. */
+#define RECEIPTS_SLICE    256
+#define RECEIPTS_KEPT_MIN 100 /* Blocks whose receipts stay, however full it is. */
 
 static void wake_agent(void *arg)
 {
@@ -198,9 +200,38 @@ uint64_t edge_chain_prunable(const struct edge_chain *chain)
 	return 0;
 }
 
-bool edge_chain_keep(struct edge_chain *chain, struct err *err)
+/* A store that is nearly full loses the oldest receipts rather than the ability to go on: gateway and
+ * main chain still have them. Where nothing may ever be pruned, a full ledger is the operator's wish. */
+static bool drop_receipts(struct edge_chain *chain, int64_t now_ms, struct err *err)
 {
-	if (!keep_custody(chain, err))
+	struct store_stats stats;
+	bool more = false;
+	bool kept_for_ever = chain->owns_store && chain->config->prune == EDGE_PRUNE_NEVER;
+	if (kept_for_ever || now_ms < chain->room_look_ms)
+		return true;
+	chain->room_look_ms = now_ms + ROOM_LOOK_MS;
+	if (!store_stats(agent_store_base(chain->store), &stats, err))
+		return false;
+	if (stats.pages_file - stats.pages_free < stats.pages_limit / 4 * 3)
+		return true;
+	uint64_t below = chain->facts.anchored_next;
+	uint64_t kept = below > RECEIPTS_KEPT_MIN ? below - RECEIPTS_KEPT_MIN : 0;
+	if (kept == 0)
+		return true;
+	if (!agent_prune_receipts(chain->store, &chain->source->key, kept, RECEIPTS_SLICE, &more,
+	                          err))
+		return err_fate(err->code) != ERR_STOP;
+	if (more)
+		chain->room_look_ms = now_ms;
+	log_warn("receipts-dropped",
+	         "chain=%s below=%" PRIu64 " detail=\"the store is nearly full\"",
+	         chain->config->name, kept);
+	return edge_chain_refresh(chain, err);
+}
+
+bool edge_chain_keep(struct edge_chain *chain, int64_t now_ms, struct err *err)
+{
+	if (!keep_custody(chain, err) || !drop_receipts(chain, now_ms, err))
 		return false;
 	uint64_t below = edge_chain_prunable(chain);
 	if (below <= chain->pruned_below && !chain->pruning)

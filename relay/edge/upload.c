@@ -113,7 +113,6 @@ static const struct {
 	[HOLD_PRUNED] = { "pruned", "the gateway asks for blocks that are no longer here" },
 	[HOLD_TOO_LARGE] = { "too-large",
 	                     "the next block is above the gateway's limit for a block" },
-	[HOLD_SOURCE] = { "source", "the next block of the source does not verify" },
 	[HOLD_PROTOCOL] = { "protocol", "the gateway said something impossible about this chain" },
 };
 

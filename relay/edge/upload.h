@@ -50,7 +50,6 @@ enum upload_hold {
 	HOLD_BEHIND,    /* The gateway has blocks that the ledger we seal does not have. */
 	HOLD_PRUNED,    /* The gateway asks for blocks that are no longer here. */
 	HOLD_TOO_LARGE, /* The next block is above the gateway's block_max_bytes. */
-	HOLD_SOURCE,    /* The next block of the source does not verify. */
 	HOLD_PROTOCOL,  /* The gateway said something impossible about this chain. */
 	HOLD_COUNT,
 };
@@ -150,7 +149,7 @@ void upload_on_reject(struct upload *upload, size_t chain, const struct upload_r
 /* The gateway asks for from..to again. What is no longer here is left out. */
 void upload_on_resend(struct upload *upload, size_t chain, uint64_t from, uint64_t to);
 
-/* The caller stops a chain by itself (a block that does not verify), or releases it again. */
+/* The caller stops a chain by itself (a block that is too large), or releases it again. */
 void upload_hold(struct upload *upload, size_t chain, enum upload_hold hold);
 
 /* ---- what to do ---- */

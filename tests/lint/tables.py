@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MADE = {
     "docs/man/zonerelay.conf.5": ["tests/print_tables", "conf"],
     "docs/man/zonerelay-devchain.8": ["tests/print_tables", "devchain"],
+    "docs/man/zonerelay-edge.8": ["tests/print_edge"],
     "docs/man/zonerelay.1": ["tests/print_tables", "commands"],
     "packaging/completions/zonerelay.bash": ["relay/cli/zonerelay", "completions", "bash"],
     "packaging/completions/_zonerelay": ["relay/cli/zonerelay", "completions", "zsh"],

@@ -163,6 +163,28 @@ def test_nothing_is_pruned_before_it_is_anchored(world):
     assert len(list(folder.glob("*.block"))) == 11, "somebody else's files are left alone"
 
 
+def test_a_small_store_goes_on_for_ever_by_dropping_its_oldest_receipts(world):
+    """A month of blocks through a store of one megabyte."""
+    source = {"input": "socket", "path": world.folder / "e1" / "entries.sock", "size": "1 MiB", "block-entries": 1,
+              "block-bytes": "64 KiB"}
+    world.add_ledger_edge("e1", "meter-1", suite="sha256-ed25519", source=source, prune="anchored")
+    world.start()
+    producer = world.wait(lambda: connected(source["path"]), "a producer")
+    producer.socket.settimeout(60)
+    for number in range(3600):
+        producer.send(b"entry %d" % number)
+        if number >= 50:
+            assert producer.answer()[0] == 0
+    world.wait_anchored({"meter-1": 3601}, timeout=90)
+    world.wait(lambda: chain_of(world, "e1")["anchored_next"] == 3601, "all anchor receipts")
+    assert "receipts-dropped" in world.edges["e1"].log()
+    assert chain_of(world, "e1")["problem"] == ""
+    assert os.path.getsize(world.folder / "e1/ledger/data.mdb") <= 1 << 20
+    config = world.folder / "e1.yaml"
+    assert world.run("zonerelay-edge", "proof", "meter-1", "10", "none", "--config", config, check=False).returncode == 1
+    world.run("zonerelay-edge", "proof", "meter-1", "3590", "good", "--config", config)
+
+
 def test_an_edge_can_prove_a_block_it_has_pruned(world):
     add_meter(world, days=1.0, prune="anchored")
     world.start()

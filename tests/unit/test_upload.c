@@ -622,9 +622,9 @@ static void a_source_that_cannot_be_read_is_tried_again_later(void **state)
 	assert_int_equal(status_of(upload, 0).state, UPLOAD_WAITING);
 	assert_true(ask(upload, 1).wake_ms == 5000);
 	assert_int_equal(ask(upload, 5000).what, UPLOAD_BUILD);
-	upload_hold(upload, 0, HOLD_SOURCE);
+	upload_hold(upload, 0, HOLD_TOO_LARGE);
 	assert_int_equal(ask(upload, 5000).what, UPLOAD_NOTHING);
-	assert_int_equal(status_of(upload, 0).hold, HOLD_SOURCE);
+	assert_int_equal(status_of(upload, 0).hold, HOLD_TOO_LARGE);
 	upload_hold(upload, 0, HOLD_NONE);
 	assert_int_equal(ask(upload, 5000).what, UPLOAD_BUILD);
 	upload_free(upload);

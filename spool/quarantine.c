@@ -261,8 +261,7 @@ bool spool_tombstones_page(struct spool *spool, const struct spool_tombstone *af
 
 /* ---- evidence ---- */
 
-/* One row in table meta per pair of blocks, so that the same evidence is kept once. */
-static struct spool_key evidence_index(const struct spool_evidence *evidence)
+struct spool_key spool_evidence_index(const struct spool_evidence *evidence)
 {
 	uint8_t height[8];
 	put_be64(height, evidence->height);
@@ -278,7 +277,7 @@ bool spool_evidence_put(struct spool_txn *txn, const struct spool_evidence *evid
                         struct bytes bundle, uint64_t *out_number, struct err *err)
 {
 	struct spool_chain chain;
-	struct spool_key index = evidence_index(evidence);
+	struct spool_key index = spool_evidence_index(evidence);
 	struct bytes value;
 	if (!spool_load_chain(txn, &evidence->chain, &chain, err))
 		return false;

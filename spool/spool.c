@@ -46,6 +46,20 @@ static bool set_marks(struct spool *spool, uint64_t reserve_bytes, struct err *e
 	return true;
 }
 
+/* What a restore has not finished is no spool yet. */
+static bool is_finished(struct spool *spool, struct err *err)
+{
+	struct txn txn;
+	struct spool_key key = spool_key_name(SPOOL_META_UNFINISHED);
+	txn_begin(&txn, spool->store, TXN_READ);
+	bool unfinished = txn_has(&txn, SPOOL_META, spool_key_bytes(&key));
+	if (!txn_commit(&txn, err))
+		return false;
+	return !unfinished ||
+	       err_set(err, ZR_CORRUPT,
+	               "a restore into it was cut short: remove it and restore again");
+}
+
 bool spool_open(struct spool **out_spool, const struct spool_options *options, struct err *err)
 {
 	struct spool *spool = calloc(1, sizeof(*spool));
@@ -62,7 +76,7 @@ bool spool_open(struct spool **out_spool, const struct spool_options *options, s
 	                                         .size_bytes = options->size_bytes },
 	                err))
 		goto fail;
-	if (!set_marks(spool, options->reserve_bytes, err))
+	if (!set_marks(spool, options->reserve_bytes, err) || !is_finished(spool, err))
 		goto fail;
 	*out_spool = spool;
 	return true;

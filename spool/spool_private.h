@@ -7,11 +7,12 @@
 extern const struct store_format spool_format;
 
 /* Names in table meta that are the spool's own. */
-#define SPOOL_META_TOTALS   ".totals"
-#define SPOOL_META_STRANGER ".stranger"  /* The chain record of what came for no known chain. */
-#define SPOOL_META_CLASS    ".class/"    /* Then a name -> u8 number. */
-#define SPOOL_META_PRUNED   ".pruned/"   /* Then sink and lane -> where pruning stands. */
-#define SPOOL_META_EVIDENCE ".evidence/" /* Then a hash over chain, height and hashes -> number. */
+#define SPOOL_META_TOTALS     ".totals"
+#define SPOOL_META_STRANGER   ".stranger"   /* The chain record of what came for no known chain. */
+#define SPOOL_META_CLASS      ".class/"     /* Then a name -> u8 number. */
+#define SPOOL_META_PRUNED     ".pruned/"    /* Then sink and lane -> where pruning stands. */
+#define SPOOL_META_UNFINISHED ".unfinished" /* A restore is under way, or was cut short. */
+#define SPOOL_META_EVIDENCE   ".evidence/" /* Then a hash over chain, height and hashes -> number. */
 
 struct spool {
 	struct store *store;        /* Owned. */
@@ -88,6 +89,9 @@ bool spool_read_lane(struct txn *txn, uint8_t sink, uint16_t lane, struct spool_
 /* Gives *out_entries; free(). False: none, or txn failed. */
 bool spool_read_entries(struct txn *txn, const struct spool_anchor_id *id,
                         struct entry **out_entries, size_t *out_count);
+
+/* Where table meta has the number of such evidence, so that it is kept once. */
+struct spool_key spool_evidence_index(const struct spool_evidence *evidence);
 
 /* ---- ends of reading functions ---- */
 

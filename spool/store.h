@@ -64,6 +64,9 @@ struct store_create_options {
  *         ZR_IO       anything else of the disk or the folder. */
 bool store_create(const struct store_create_options *options, struct err *err) MUST_CHECK;
 
+/* Deletes the files of a store that was just made and not put to use. */
+void store_remove(const char *dir);
+
 enum store_mode {
 	STORE_READ, /* Beside a running owner; changes nothing. */
 	STORE_WRITE,

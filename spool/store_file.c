@@ -61,6 +61,17 @@ bool store_exists(const char *dir)
 	return store_path(path, dir, STORE_DATA_NAME, &ignored) && access(path, F_OK) == 0;
 }
 
+void store_remove(const char *dir)
+{
+	static const char *const names[] = { STORE_DATA_NAME, "lock.mdb", STORE_OWNER_NAME };
+	char path[STORE_PATH_MAX];
+	struct err ignored;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (store_path(path, dir, names[i], &ignored))
+			unlink(path);
+	}
+}
+
 bool store_sync_folder(const char *path, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -52,6 +52,7 @@ struct spool_stream_result {
 
 struct spool_backup_options {
 	const char *dir;
+	struct spool *spool;           /* One that this process has open; NULL: dir is opened. */
 	int fd;                        /* Written to; not closed. */
 	const struct chain_key *chain; /* Only this chain, without anchors; NULL: everything. */
 	uint32_t slice_rows;           /* Per read transaction; 0: 256. */
@@ -61,7 +62,9 @@ struct spool_backup_options {
 
 /* Beside a running daemon or without one, in slices. What a restore gives is a consistent prefix of
  * each chain: everything that was durable when its chain was reached.
- * Errors: ZR_IO  fd, or the disk.  ZR_CORRUPT  a damaged row: salvage instead. */
+ * Errors: ZR_IO     fd, or the disk.  ZR_CORRUPT  a damaged row: salvage instead.
+ *         ZR_STATE  no such chain; or history (spool_prune_options.history_ms) was forgotten faster
+ *                   than it was copied: repeat. */
 bool spool_backup(const struct spool_backup_options *options,
                   struct spool_stream_result *out_result, struct err *err) MUST_CHECK;
 
@@ -76,7 +79,9 @@ struct spool_restore_options {
 
 /* Into a new directory. The store keeps its UUID, since agents have pinned it; it is marked as
  * restored (spool_totals.restored_ms), and its commit numbers go on at now_ms in microseconds, above
- * all that the lost store can have used. Watermarks are computed anew from the rows.
+ * all that the lost store can have used. Watermarks and counters are computed anew from the rows.
+ * Anchors that were not final may have been sent since: they are UNKNOWN, to be looked up. Until it
+ * is complete, no spool_open() accepts it.
  * Errors: ZR_STATE    there is a store already.
  *         ZR_CORRUPT  a damaged stream, or one without its end: nothing usable is left in dir.
  *         ZR_FULL     size_bytes is too small. */

@@ -283,6 +283,25 @@ static int go(MDB_cursor *cursor, enum place place, struct bytes key, MDB_val *k
 	return EINVAL;
 }
 
+/* A damaged page may have its keys in any order; whoever walks must still come to an end. */
+static bool is_in_place(enum place place, struct bytes found, struct bytes key)
+{
+	if (found.size == 0 || found.size > TXN_KEY_MAX)
+		return false;
+	switch (place) {
+	case PLACE_FIRST:
+	case PLACE_LAST:
+		return true;
+	case PLACE_AT_OR_AFTER:
+		return bytes_compare(found, key) >= 0;
+	case PLACE_AFTER:
+		return bytes_compare(found, key) > 0;
+	case PLACE_BEFORE:
+		return bytes_compare(found, key) < 0;
+	}
+	return false;
+}
+
 struct row {
 	struct bytes *key;
 	struct bytes *value; /* NULL: not asked for. */
@@ -307,6 +326,11 @@ static bool find(struct txn *txn, unsigned table, enum place place, struct bytes
 		return false;
 	}
 	struct bytes found = { k.mv_data, k.mv_size };
+	if (!is_in_place(place, found, key)) {
+		txn_fail(txn, ZR_CORRUPT, "table %s: keys are out of order",
+		         table_name(txn, table));
+		return false;
+	}
 	if (out.value != NULL && !open_value(txn, table, found, data, out.value))
 		return false;
 	*out.key = found;

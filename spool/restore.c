@@ -168,6 +168,10 @@ static bool entry_is_newest_final(struct spool_txn *txn, const struct entry *ent
 		return txn_check(&txn->txn, err) &&
 		       err_set(err, ZR_STATE, "%s: anchored up to %" PRIu64 ", not %" PRIu64,
 		               entry->chain.name, out_chain->anchored_next, entry->to + 1);
+	if (entry->from < out_chain->anchored_floor)
+		return err_set(err, ZR_STATE,
+		               "%s: heights below %" PRIu64 " were anchored by another store",
+		               entry->chain.name, out_chain->anchored_floor);
 	return true;
 }
 

@@ -41,7 +41,7 @@ bool spool_anchor_import(struct spool_txn *txn, const struct spool_import *impor
  * transaction, newest first: watermarks and counters go back with them, receipts are dropped.
  * *out_more: call again.
  *
- * Errors: ZR_STATE  one of them was imported without entries, and cannot be submitted from here. */
+ * Errors: ZR_STATE  one of them was imported or adopted, and cannot be submitted from here. */
 bool spool_lane_rewind(struct spool_txn *txn, const struct spool_anchor_id *last,
                        uint32_t count_max, bool *out_more, struct err *err) MUST_CHECK;
 

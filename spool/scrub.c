@@ -196,6 +196,7 @@ static void check_payload(struct txn *txn, const struct spool_chain *chain,
 	}
 	if (txn_ok(txn))
 		return;
+	txn_wrap(txn, "%s, height %" PRIu64, chain->id.name, info->first_height);
 	scrub->bad_payload = true;
 	scrub->bad_chain = chain->key;
 	scrub->bad_from = info->first_height;
@@ -216,6 +217,7 @@ bool spool_check_row(struct txn *txn, const struct spool_chain *chain, struct sp
 	if (!spool_span_at_or_after(txn, &chain->key, height, &span) ||
 	    span.row.info.first_height != height || spool_span_next(&span) > scrub->next_height) {
 		scrub->in_chain = false;
+		txn_wrap(txn, "%s, height %" PRIu64, chain->id.name, height);
 		txn_fail(txn, ZR_CORRUPT, "table heights, %s: a hole at height %" PRIu64,
 		         chain->id.name, height);
 		return false;

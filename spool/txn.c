@@ -79,6 +79,18 @@ void txn_fail(struct txn *txn, enum err_code code, const char *format, ...)
 	txn->failed = true;
 }
 
+void txn_wrap(struct txn *txn, const char *format, ...)
+{
+	if (!txn->failed)
+		return;
+	char where[128];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(where, sizeof(where), format, args);
+	va_end(args);
+	err_wrap(&txn->err, "%s", where);
+}
+
 static const char *table_name(const struct txn *txn, unsigned table)
 {
 	return txn->store->format->tables[table];

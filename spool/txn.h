@@ -59,6 +59,9 @@ bool txn_check(const struct txn *txn, struct err *err) MUST_CHECK;
 void txn_fail(struct txn *txn, enum err_code code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Prefixes its failure, if any, with where it was met and ": ". */
+void txn_wrap(struct txn *txn, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* ---- reading: true where something was found ---- */
 
 bool txn_get(struct txn *txn, unsigned table, struct bytes key, struct bytes *out_value);

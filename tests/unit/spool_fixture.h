@@ -9,6 +9,7 @@
 #include "spool/batches.h"
 #include "spool/quarantine.h"
 #include "spool/spool.h"
+#include "spool/tools.h"
 #include "tests/unit/store_fixture.h"
 
 #define TEST_BLOCKS_MAX 64
@@ -28,6 +29,7 @@ struct fixture {
 	struct spool_txn txn; /* Between begin() and commit(). */
 	uint64_t seq;         /* Of the newest anchor of lane 0. */
 	struct hash root;     /* And its root. */
+	bool damaged;         /* On purpose: not verified at the end. */
 };
 
 static inline struct hash test_hash(const char *what, uint64_t number, const struct hash *parent)
@@ -120,10 +122,23 @@ static int set_up_spool(void **state)
 	return 0;
 }
 
+static inline void print_fault(const char *line, void *arg)
+{
+	print_error("after the test: %s\n", line);
+}
+
+/* Whatever a test does to a spool, every invariant holds at its end. */
 static int tear_down_spool(void **state)
 {
 	struct fixture *fixture = *state;
+	struct err err;
+	struct spool_verify_result result = { .fault_count = 0 };
+	spool_abort(&fixture->txn); /* Of a test that failed. */
 	spool_close(fixture->spool);
+	if (!fixture->damaged && spool_exists(fixture->dir) &&
+	    (!spool_verify(fixture->dir, print_fault, NULL, NULL, &result, &err) ||
+	     result.fault_count > 0))
+		return -1;
 	remove_folder(fixture->dir);
 	free(fixture);
 	return 0;

@@ -374,6 +374,7 @@ static void a_spool_that_lost_the_entries_of_an_anchor_is_damaged(void **state)
 	struct err err;
 	struct two_chains two;
 	struct txn txn;
+	fixture->damaged = true;
 	add_two(fixture, &two);
 	struct spool_anchor anchor = put_anchor(fixture, two.both, 2);
 	const uint8_t key[] = { 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 };

@@ -358,6 +358,7 @@ static void the_audit_list_is_bound_together_and_a_change_is_seen(void **state)
 	struct hash before = { .bytes = { 0 } };
 	uint64_t count, number = 0;
 	bool found = true;
+	fixture->damaged = true;
 	MUST(spool_audit_verify(fixture->spool, &count, &err));
 	assert_int_equal(count, 0);
 	for (uint8_t i = 0; i < 4; i++) {

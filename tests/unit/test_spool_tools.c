@@ -317,6 +317,7 @@ static void verify_says_which_block_of_which_chain(void **state)
 	struct err err;
 	struct world world;
 	struct txn txn;
+	fixture->damaged = true;
 	make_world(fixture, &world);
 	struct spool_batch_info info;
 	MUST(spool_batch_info(fixture->spool, &world.chains[PLAIN].key, 5, &info, &err));
@@ -619,6 +620,7 @@ static void a_store_whose_restore_was_cut_short_is_not_opened(void **state)
 	struct fixture *fixture = *state;
 	struct err err;
 	struct txn txn;
+	fixture->damaged = true;
 	txn_begin(&txn, spool_store(fixture->spool), TXN_WRITE);
 	txn_put(&txn, SPOOL_META, BYTES_LITERAL(".unfinished"), BYTES_LITERAL("restore"));
 	MUST(txn_commit(&txn, &err));
@@ -674,6 +676,7 @@ static void salvage_finds_the_batches_of_a_store_without_a_tree(void **state)
 	struct err err;
 	struct test_chain chains[2] = { test_chain("tq-a"), test_chain("tq-b") };
 	uint8_t uuid[STORE_UUID_SIZE];
+	fixture->damaged = true;
 	add_chain(fixture, &chains[0]);
 	add_chain(fixture, &chains[1]);
 	for (int i = 0; i < 20; i++) {
@@ -733,6 +736,7 @@ static void salvage_declares_what_it_does_not_find(void **state)
 	struct err err;
 	struct test_chain chain = test_chain("tq-a");
 	char path[TEST_PATH_MAX + 16];
+	fixture->damaged = true;
 	add_chain(fixture, &chain);
 	for (int i = 0; i < 5; i++) {
 		struct test_batch batch;

@@ -324,6 +324,7 @@ static void the_recount_names_what_is_wrong_and_goes_on(void **state)
 	struct test_chain chains[3];
 	struct spool_scrub scrub;
 	uint8_t key[24];
+	fixture->damaged = true;
 	fill(fixture, chains, 3);
 	assert_int_equal(scrub_round(fixture, &scrub, &err), 0);
 

@@ -28,6 +28,14 @@ void anchor_draft_fini(struct anchor_draft *draft)
 	anchor_draft_init(draft);
 }
 
+/* What is wrong with one chain's rows must not stop the others (P6). */
+static bool blame(struct anchor_draft *draft, const struct chain_key *chain, const struct err *err)
+{
+	draft->has_culprit = err->code == ZR_CORRUPT || err->code == ZR_STATE;
+	draft->culprit = *chain;
+	return false;
+}
+
 /* ---- choosing ------------------------------------------------------------------------------ */
 
 /* Where each chain's entry is, by its key: open addressing over twice as many places. */
@@ -117,14 +125,14 @@ static bool take(struct chooser *chooser, const struct spool_pending *pending, u
 	struct run run = { .from = entry != NULL ? entry->to + 1 : pending->from,
 		           .policy = entry != NULL ? entry->policy : 0 };
 	if (!next_run(chooser->choice->spool, &pending->chain, &run, plan->deliver, block_max, err))
-		return false;
+		return blame(draft, &pending->chain, err);
 	if (run.blocks == 0)
 		return true;
 	if (entry == NULL) {
 		size_t index = draft->anchor.entry_count;
 		struct spool_chain chain;
 		if (!spool_chain(chooser->choice->spool, &pending->chain, &chain, err))
-			return false;
+			return blame(draft, &pending->chain, err);
 		draft->chains[index] = pending->chain;
 		entry = &draft->entries[index];
 		*entry = (struct entry){ .chain = chain.id, .from = run.from };
@@ -268,7 +276,8 @@ static bool add_subtrees(struct anchor_draft *draft, struct spool *spool, struct
 		(void)err_set(err, ZR_NO_MEMORY, "the headers of an anchor");
 	for (size_t i = 0; good && i < draft->anchor.entry_count; i++) {
 		struct entry *entry = &draft->entries[i];
-		good = add_headers(draft, spool, i, leaves, err);
+		good = add_headers(draft, spool, i, leaves, err) ||
+		       blame(draft, &draft->chains[i], err);
 		if (good)
 			entry->subtree =
 				merkle_root(draft->anchor.alg, leaves, entry->to - entry->from + 1);
@@ -331,7 +340,8 @@ static bool add_batches(struct anchor_draft *draft, struct spool *spool, struct 
 			    !grow_batches(draft, &capacity, err))
 				return false;
 			if (!spool_batch_info(spool, &draft->chains[i], height, &info, err))
-				return err_wrap(err, "batches of %s", entry->chain.name);
+				return err_wrap(err, "batches of %s", entry->chain.name) ||
+				       blame(draft, &draft->chains[i], err);
 			add_batch(draft, &info);
 			height = spool_batch_next(&info);
 		}

@@ -23,6 +23,9 @@ struct anchor_draft {
 	struct batch_ref *batches;    /* Owned; DELIVER_FULL only. */
 	struct upload *uploads;       /* Owned; DELIVER_FULL only: where each batch is found. */
 	size_t upload_count;
+	/* After a failure: the chain whose rows could not be read, if it was one chain's fault. */
+	bool has_culprit;
+	struct chain_key culprit;
 };
 
 /* A payload the main chain must have before the anchor: a batch, or the dictionary it needs. */

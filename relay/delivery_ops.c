@@ -182,6 +182,69 @@ static void forget_suspects(struct delivery *delivery)
 	}
 }
 
+/* ---- a chain whose rows cannot be read: it is held, the others go on (P6) ---- */
+
+struct op_hold {
+	struct delivery_op base;
+	struct spool_chain_state_change change; /* Its reason is the field below. */
+	char reason[DELIVERY_REASON_SIZE];
+};
+
+static bool apply_hold(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct op_hold *hold = (struct op_hold *)op;
+	hold->change.reason = hold->reason;
+	return spool_chain_set_state(txn, &hold->change, err);
+}
+
+static void tell_frozen(struct delivery *delivery, const struct chain_key *chain,
+                        const char *reason)
+{
+	struct delivery_notice *notice = delivery_notice_new(DELIVERY_CHAIN_FROZEN);
+	if (notice == NULL)
+		return;
+	notice->chain = *chain;
+	(void)snprintf(notice->reason, sizeof(notice->reason), "%s", reason);
+	delivery_tell(delivery, notice);
+}
+
+static void done_hold(struct writer_op *op)
+{
+	struct op_hold *hold = (struct op_hold *)op;
+	struct delivery *delivery = hold->base.delivery;
+	if (op->ok) {
+		log_error("chain-held", "detail=\"%s\"", hold->reason);
+		tell_frozen(delivery, &hold->change.chain, hold->reason);
+		plan_cleared(&delivery->plan, &hold->change.chain);
+		delivery->more_pending = true;
+	} else {
+		log_error("chain-not-held", "detail=\"%s\" why=\"%s\"", hold->reason,
+		          op->err.message);
+	}
+	ended(delivery, op);
+}
+
+static void hold_culprit(struct delivery *delivery, const struct chain_key *chain,
+                         const struct err *why)
+{
+	struct op_hold *hold = calloc(1, sizeof(*hold));
+	struct err err;
+	if (hold == NULL)
+		return; /* The next attempt to build meets it again. */
+	hold->base.op.apply = apply_hold;
+	hold->base.op.on_done = done_hold;
+	(void)snprintf(hold->reason, sizeof(hold->reason), "unreadable: %.140s", why->message);
+	hold->change = (struct spool_chain_state_change){
+		.chain = *chain,
+		.state = SPOOL_CHAIN_FROZEN,
+		.who = "gateway",
+		.delivery_held = true,
+		.now_ms = clock_wall_ms(delivery->options.clock),
+	};
+	if (!submit(delivery, &hold->base, &err))
+		log_error("chain-not-held", "why=\"%s\"", err.message);
+}
+
 bool delivery_op_intent(struct delivery *delivery, bool *out_nothing, struct err *err)
 {
 	*out_nothing = false;
@@ -208,6 +271,8 @@ bool delivery_op_intent(struct delivery *delivery, bool *out_nothing, struct err
 	return true;
 
 fail:
+	if (!*out_nothing && intent->draft.has_culprit)
+		hold_culprit(delivery, &intent->draft.culprit, err);
 	free_intent(intent);
 	return false;
 }
@@ -417,13 +482,8 @@ static void done_void(struct writer_op *op)
 		log_error("anchor-void-unsaved", "seq=%" PRIu64 " detail=\"%s\"", voids->id.seq,
 		          op->err.message);
 	}
-	struct delivery_notice *notice =
-		op->ok && voids->freezes ? delivery_notice_new(DELIVERY_CHAIN_FROZEN) : NULL;
-	if (notice != NULL) {
-		notice->chain = voids->culprit;
-		(void)snprintf(notice->reason, sizeof(notice->reason), "%s", voids->reason);
-		delivery_tell(delivery, notice);
-	}
+	if (op->ok && voids->freezes)
+		tell_frozen(delivery, &voids->culprit, voids->reason);
 	ended(delivery, op);
 }
 

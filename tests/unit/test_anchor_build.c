@@ -1,0 +1,150 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "relay/anchor_build.h"
+#include "tests/unit/spool_fixture.h"
+
+static const uint8_t class_numbers[] = { 1 };
+
+/* Chooses and completes the next anchor of everything pending. */
+static bool build(struct fixture *fixture, enum deliver deliver, struct anchor_draft *draft,
+                  struct err *err)
+{
+	struct plan plan;
+	struct plan_limits limits = { .entry_max = 8, .block_max = 1000, .byte_max = 1 << 20 };
+	struct anchor_choice choice = { .spool = fixture->spool,
+		                        .plan = &plan,
+		                        .class_numbers = class_numbers,
+		                        .sink = SPOOL_SINK_MAIN };
+	anchor_draft_init(draft);
+	plan_init(&plan, &limits);
+	plan_set_class(&plan, 0, 1, deliver);
+	assert_true(plan_begin(&plan));
+	draft->id = (struct spool_anchor_id){ SPOOL_SINK_MAIN, 0, fixture->seq + 1 };
+	draft->anchor.alg = HASH_SHA256;
+	draft->anchor.previous = fixture->root;
+	bool built =
+		anchor_draft_choose(draft, &choice, err) &&
+		(draft->anchor.entry_count == 0 || anchor_draft_seal(draft, fixture->spool, err));
+	plan_fini(&plan);
+	return built;
+}
+
+static void put_draft(struct fixture *fixture, const struct anchor_draft *draft)
+{
+	struct err err;
+	struct spool_anchor anchor = { .id = draft->id,
+		                       .alg = draft->anchor.alg,
+		                       .deliver = draft->anchor.deliver,
+		                       .previous = draft->anchor.previous,
+		                       .root = draft->anchor.root,
+		                       .key = draft->key,
+		                       .created_ms = TEST_TIME_MS };
+	MUST(spool_anchor_put(begin(fixture, SPOOL_UPKEEP), &anchor, draft->entries,
+	                      draft->anchor.entry_count, &err));
+	commit(fixture);
+}
+
+static void what_is_pending_of_each_chain_becomes_one_entry(void **state)
+{
+	struct fixture *fixture = *state;
+	struct test_chain first = test_chain("tq-1"), second = test_chain("tq-2");
+	struct anchor_draft draft;
+	struct err err;
+	add_chain(fixture, &first);
+	add_chain(fixture, &second);
+	for (int i = 0; i < 3; i++)
+		put_batch(fixture, &first, 5);
+	put_batch(fixture, &second, 2);
+	MUST(build(fixture, DELIVER_HEADERS, &draft, &err));
+	assert_int_equal(draft.anchor.entry_count, 2);
+	assert_int_equal(draft.anchor.header_count, 17);
+	struct anchor_decoded *decoded; /* It checks roots, links and tips by itself. */
+	MUST(anchor_content_decode(buffer_bytes(&draft.content), &decoded, &err));
+	assert_true(hash_equal(&anchor_decoded_view(decoded)->root, &draft.anchor.root));
+	anchor_decoded_free(decoded);
+	put_draft(fixture, &draft);
+	anchor_draft_fini(&draft);
+	fixture->seq++;
+	MUST(build(fixture, DELIVER_HEADERS, &draft, &err));
+	assert_int_equal(draft.anchor.entry_count, 0); /* Nothing is left. */
+	anchor_draft_fini(&draft);
+}
+
+static void an_intent_reads_back_as_the_same_bytes_under_the_same_key(void **state)
+{
+	struct fixture *fixture = *state;
+	struct test_chain chain = test_chain("tq-1");
+	struct err err;
+	add_chain(fixture, &chain);
+	for (enum deliver deliver = DELIVER_ANCHOR; deliver <= DELIVER_FULL; deliver++) {
+		struct anchor_draft draft, again;
+		put_batch(fixture, &chain, 4);
+		put_batch(fixture, &chain, 3);
+		MUST(build(fixture, deliver, &draft, &err));
+		put_draft(fixture, &draft);
+		anchor_draft_init(&again);
+		MUST(anchor_draft_load(&again, fixture->spool, &draft.id, &err));
+		assert_true(hash_equal(&again.key, &draft.key));
+		assert_true(
+			bytes_equal(buffer_bytes(&again.content), buffer_bytes(&draft.content)));
+		assert_int_equal(again.upload_count, deliver == DELIVER_FULL ? 2 : 0);
+		fixture->seq++;
+		fixture->root = draft.anchor.root;
+		finalize(fixture, &draft.id, TEST_TIME_MS);
+		anchor_draft_fini(&draft);
+		anchor_draft_fini(&again);
+	}
+}
+
+static void a_chain_whose_rows_are_damaged_is_named(void **state)
+{
+	struct fixture *fixture = *state;
+	struct test_chain good = test_chain("tq-1"), bad = test_chain("tq-2");
+	struct anchor_draft draft;
+	struct err err;
+	struct txn txn;
+	uint8_t key[CHAIN_KEY_SIZE + 8] = { 0 };
+	add_chain(fixture, &good);
+	add_chain(fixture, &bad);
+	put_batch(fixture, &good, 5);
+	put_batch(fixture, &bad, 5);
+	memcpy(key, bad.key.bytes, CHAIN_KEY_SIZE);
+	txn_begin(&txn, spool_store(fixture->spool), TXN_WRITE);
+	assert_true(txn_has(&txn, SPOOL_HEIGHTS, BYTES_OF(key)));
+	txn_put(&txn, SPOOL_HEIGHTS, BYTES_OF(key), BYTES_LITERAL("no such row"));
+	MUST(txn_commit(&txn, &err));
+	assert_false(build(fixture, DELIVER_ANCHOR, &draft, &err));
+	assert_int_equal(err.code, ZR_CORRUPT);
+	assert_true(draft.has_culprit);
+	assert_true(chain_key_equal(&draft.culprit, &bad.key));
+	anchor_draft_fini(&draft);
+	struct spool_chain_state_change change = { .chain = bad.key,
+		                                   .state = SPOOL_CHAIN_FROZEN,
+		                                   .reason = "unreadable",
+		                                   .who = "gateway",
+		                                   .delivery_held = true };
+	MUST(spool_chain_set_state(begin(fixture, SPOOL_UPKEEP), &change, &err));
+	commit(fixture);
+	MUST(build(fixture, DELIVER_ANCHOR, &draft, &err)); /* The other one goes on. */
+	assert_int_equal(draft.anchor.entry_count, 1);
+	assert_true(chain_key_equal(&draft.chains[0], &good.key));
+	anchor_draft_fini(&draft);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_SPOOL(what_is_pending_of_each_chain_becomes_one_entry),
+		WITH_SPOOL(an_intent_reads_back_as_the_same_bytes_under_the_same_key),
+		WITH_SPOOL(a_chain_whose_rows_are_damaged_is_named),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -13,7 +13,8 @@ void command_status(struct command_call *call)
 	unsigned exit_status = EXIT_OK;
 	if (json_array_size(json_object_get(status, "attention")) > 0)
 		exit_status = EXIT_DEGRADED;
-	if (view_missing(call->gateway) != 0)
+	const json_t *blocks = json_object_get(status, "blocks");
+	if (json_integer_value(json_object_get(blocks, "missing")) != 0)
 		exit_status = EXIT_INTEGRITY;
 	command_answer(call, exit_status, status);
 }

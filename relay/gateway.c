@@ -343,22 +343,36 @@ static struct conn_limits conn_limits_of(const struct config_limits *limits)
 	return conn;
 }
 
+static struct listener_options listener_options_of(const struct config_limits *limits)
+{
+	struct listener_options options = listener_options_default();
+	options.backlog = LISTEN_BACKLOG;
+	options.conn_max = limits->link_count;
+	options.pending_max = limits->link_count;
+	options.waiting_max = limits->link_count;
+	options.waiting_max_ms = (int64_t)limits->handshake_timeout_ms;
+	options.handshakes_per_s = (double)limits->handshakes_per_s;
+	options.handshake_burst = (double)limits->handshake_burst;
+	options.handshake_max_ms = (int64_t)limits->handshake_timeout_ms;
+	options.limits = conn_limits_of(limits);
+	return options;
+}
+
+void gateway_apply_link_limits(struct gateway *gateway)
+{
+	const struct listener_options options =
+		listener_options_of(&gateway->config->gateway.limits);
+	for (size_t i = 0; i < gateway->listener_count; i++)
+		listener_set_limits(gateway->listeners[i], &options);
+}
+
 static bool start_listeners(struct gateway *gateway, struct err *err)
 {
 	const struct gateway_config *config = &gateway->config->gateway;
 	static const struct listener_callbacks callbacks = { .on_open = on_conn_open,
 		                                             .on_refused = on_conn_refused };
-	struct listener_options options = listener_options_default();
+	struct listener_options options = listener_options_of(&config->limits);
 	options.context = gateway->tls;
-	options.backlog = LISTEN_BACKLOG;
-	options.conn_max = config->limits.link_count;
-	options.pending_max = config->limits.link_count;
-	options.waiting_max = config->limits.link_count;
-	options.waiting_max_ms = (int64_t)config->limits.handshake_timeout_ms;
-	options.handshakes_per_s = (double)config->limits.handshakes_per_s;
-	options.handshake_burst = (double)config->limits.handshake_burst;
-	options.handshake_max_ms = (int64_t)config->limits.handshake_timeout_ms;
-	options.limits = conn_limits_of(&config->limits);
 	for (size_t i = 0; i < config->listen.count && i < LISTENERS_MAX; i++) {
 		options.host = config->listen.items[i].host;
 		options.port = config->listen.items[i].port;

@@ -124,6 +124,7 @@ bool gateway_reload(struct gateway *gateway, struct err *err) MUST_CHECK;
 bool gateway_read_tls(struct gateway *gateway, const struct config *config,
                       struct tls_context **out_context, struct err *err) MUST_CHECK;
 void gateway_apply_limits(struct gateway *gateway);
+void gateway_apply_link_limits(struct gateway *gateway); /* gateway.c */
 /* A new TLS context from the same files, so that the keys of session tickets change. */
 void gateway_renew_tls(struct gateway *gateway);
 /* Delivery uses the new configuration: the former may go. */

@@ -111,6 +111,7 @@ static void swap(struct gateway *gateway, struct config *config, struct tls_cont
 	links_set_config(gateway->links, config);
 	chains_set_config(gateway->chains, config);
 	gateway_apply_limits(gateway);
+	gateway_apply_link_limits(gateway);
 	receipts_fini(&gateway->receipts);
 	gateway->receipts = *receipts;
 	writer_set_signer(gateway->writer, signer);

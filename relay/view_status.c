@@ -4,27 +4,45 @@
 
 #include "relay/views.h"
 
-#define ATTENTION_MAX 20
+#define ATTENTION_MAX     20
+#define PENDING_LOOKS_MAX 1000
 
 static json_t *number(uint64_t value)
 {
 	return json_integer((json_int_t)value);
 }
 
-int64_t view_missing(const struct gateway *gateway)
+/* Blocks that the counters call pending and the heights do not have, or the other way round: 0, or
+ * promise P5 is broken. Heights that were declared lost or anchored elsewhere are not counted, so
+ * chains with such are left to "zonerelay spool verify". */
+static int64_t missing_of(const struct spool_chain *row)
 {
-	/* Pending blocks are what received leaves over, so what the totals can show missing is only
-	 * more than everything; the recount of each chain against its rows is the scrub's. */
-	const struct spool_totals *totals = &gateway->view.spool.totals;
-	int64_t rest = (int64_t)totals->received_blocks - (int64_t)totals->anchored_blocks -
-	               (int64_t)totals->quarantined_blocks - (int64_t)totals->tombstoned_blocks;
-	return rest < 0 ? rest : (int64_t)gateway->counters.scrub_faults;
+	if (row->lost_heights > 0 || row->anchored_floor > row->first_height)
+		return 0;
+	return (int64_t)spool_chain_pending_blocks(row) -
+	       (int64_t)(row->next_height - row->anchored_next);
 }
 
 struct chain_counts {
 	uint64_t enrolled, active, frozen, restored, retired, pending;
+	int64_t missing;
+	int64_t oldest_pending_ms; /* 0: none. */
+	unsigned looked_at;        /* Chains whose oldest pending batch was read. */
 	json_t *attention;
 };
+
+/* When its oldest batch that is not final arrived; of a bounded number of chains. */
+static void look_at_pending(struct gateway *gateway, const struct spool_chain *row,
+                            struct chain_counts *counts)
+{
+	struct spool_batch_info info;
+	if (row->anchored_next >= row->next_height || counts->looked_at >= PENDING_LOOKS_MAX ||
+	    !spool_batch_info(gateway->spool, &row->key, row->anchored_next, &info, NULL))
+		return;
+	counts->looked_at++;
+	if (counts->oldest_pending_ms == 0 || info.received_ms < counts->oldest_pending_ms)
+		counts->oldest_pending_ms = info.received_ms;
+}
 
 /* Every chain of the spool: bounded pages, since this is asked for by people. */
 static void count_chains(struct gateway *gateway, struct chain_counts *counts)
@@ -43,6 +61,8 @@ static void count_chains(struct gateway *gateway, struct chain_counts *counts)
 			counts->restored += row->state == SPOOL_CHAIN_RESTORED;
 			counts->retired += row->state == SPOOL_CHAIN_RETIRED;
 			counts->pending += spool_chain_pending_blocks(row);
+			counts->missing += missing_of(row);
+			look_at_pending(gateway, row, counts);
 			bool bad = row->state == SPOOL_CHAIN_FROZEN ||
 			           row->state == SPOOL_CHAIN_RESTORED;
 			if (json_array_size(counts->attention) >= ATTENTION_MAX)
@@ -80,10 +100,11 @@ const char *view_lane_state_name(enum delivery_lane_state state)
 	return "?";
 }
 
-/* A moment of the monotonic clock, as people tell time. */
-static int64_t wall_of(const struct gateway *gateway, int64_t monotonic_ms)
+/* A monotonic moment as people know it. */
+static json_t *wall_of(const struct gateway *gateway, int64_t monotonic_ms)
 {
-	return clock_wall_ms(gateway->clock) - clock_monotonic_ms(gateway->clock) + monotonic_ms;
+	int64_t ago_ms = clock_monotonic_ms(gateway->clock) - monotonic_ms;
+	return json_integer(monotonic_ms == 0 ? 0 : clock_wall_ms(gateway->clock) - ago_ms);
 }
 
 static json_t *lanes_of(const struct gateway *gateway, json_t *attention)
@@ -99,7 +120,7 @@ static json_t *lanes_of(const struct gateway *gateway, json_t *attention)
 		                  "fence", number(lane->fence), "final_seq",
 		                  number(lane->final_seq), "sent_seq", number(lane->sent_seq),
 		                  "unknown", number(lane->unknown_count), "last_progress_ms",
-		                  json_integer(wall_of(gateway, lane->progress_ms))));
+		                  wall_of(gateway, lane->progress_ms)));
 		if (lane->state == DELIVERY_LANE_STOPPED)
 			json_array_append_new(attention, json_sprintf("lane %u is stopped: %s",
 			                                              lane->lane, lane->reason));
@@ -140,7 +161,7 @@ json_t *view_status(struct gateway *gateway)
 	return json_pack(
 		"{s:s, s:s, s:I, s:o, s:b, s:b, s:o, s:o, s:{s:o, s:o, s:o}, "
 		"s:{s:o, s:o, s:o, s:o, s:o, s:o}, s:{s:o, s:o, s:o, s:o, s:o, s:o, s:I}, "
-		"s:{s:o, s:o, s:o, s:b, s:o, s:o, s:i}, s:o, s:o, s:{s:f, s:f, s:f}}",
+		"s:{s:o, s:o, s:o, s:b, s:o, s:o, s:I}, s:o, s:o, s:{s:f, s:f, s:f}}",
 		"zone", gateway->config->gateway.zone, "version", ZR_VERSION, "uptime_ms",
 		(json_int_t)uptime_ms, "store_uuid", uuid_text(gateway), "restored",
 		totals->restored_ms != 0, "ready", ready, "not_ready", not_ready, "attention",
@@ -153,12 +174,12 @@ json_t *view_status(struct gateway *gateway)
 		number(totals->received_blocks), "duplicates", number(totals->duplicate_blocks),
 		"pending", number(counts.pending), "anchored", number(totals->anchored_blocks),
 		"quarantined", number(totals->quarantined_blocks), "tombstoned",
-		number(totals->tombstoned_blocks), "missing", (json_int_t)view_missing(gateway),
-		"spool", "used_bytes", number(stats->used_bytes), "limit_bytes",
-		number(stats->limit_bytes), "mark_bytes", number(stats->mark_bytes), "full",
-		stats->intake_full, "held_batches", number(totals->held_batches), "held_bytes",
-		number(totals->held_bytes), "oldest_pending_ms", 0, "lanes", lanes, "endpoints",
-		json_array(), "rates", "blocks_per_s",
+		number(totals->tombstoned_blocks), "missing", (json_int_t)counts.missing, "spool",
+		"used_bytes", number(stats->used_bytes), "limit_bytes", number(stats->limit_bytes),
+		"mark_bytes", number(stats->mark_bytes), "full", stats->intake_full, "held_batches",
+		number(totals->held_batches), "held_bytes", number(totals->held_bytes),
+		"oldest_pending_ms", (json_int_t)counts.oldest_pending_ms, "lanes", lanes,
+		"endpoints", json_array(), "rates", "blocks_per_s",
 		(double)gateway->counters.blocks_stored / uptime_s, "anchored_per_s",
 		(double)totals->anchored_blocks / uptime_s, "bytes_per_s",
 		(double)gateway->counters.bytes_stored / uptime_s);

@@ -29,8 +29,6 @@ json_t *view_time(int64_t time_ms);
 
 const char *view_lane_state_name(enum delivery_lane_state state);
 json_t *view_status(struct gateway *gateway);
-/* Blocks of which the counters do not say where they are: 0, or P5 is broken. */
-int64_t view_missing(const struct gateway *gateway);
 json_t *view_chain(struct gateway *gateway, const struct spool_chain *row);
 json_t *view_chain_absent(const struct chain_config *chain);
 json_t *view_chain_full(struct gateway *gateway, const struct spool_chain *row);

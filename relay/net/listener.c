@@ -556,6 +556,18 @@ void listener_set_context(struct listener *listener, struct tls_context *context
 	listener->options.context = context;
 }
 
+void listener_set_limits(struct listener *listener, const struct listener_options *options)
+{
+	struct listener_options former = listener->options;
+	assert(options->conn_max > 0 && options->pending_max > 0);
+	assert(options->handshakes_per_s > 0 && options->handshake_burst > 0);
+	listener->options = *options;
+	listener->options.context = former.context;
+	listener->options.host = former.host;
+	listener->options.port = former.port;
+	listener->options.backlog = former.backlog;
+}
+
 const struct listener_stats *listener_stats(const struct listener *listener)
 {
 	return &listener->stats;

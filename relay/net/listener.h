@@ -59,6 +59,10 @@ uint16_t listener_port(const struct listener *listener);
 /* For handshakes that begin from now on; the old context may be freed. */
 void listener_set_context(struct listener *listener, struct tls_context *context);
 
+/* Counts, rates, times and conn limits of options, for connections from now on; address, backlog and
+ * context stay. None may be 0. */
+void listener_set_limits(struct listener *listener, const struct listener_options *options);
+
 struct listener_stats {
 	uint64_t accepted;
 	uint64_t opened;

@@ -217,7 +217,7 @@ def test_an_agent_that_holds_our_receipt_for_what_is_not_here_stops_its_chain(ga
         assert link.hello([chain.hello("tq-1", **shown)])["chains"][0]["state"] == "CHAIN_STATE_RESTORED"
         link.send_blocks(0, chain, 3, 4)
         assert link.wait("reject")["action"] == "REJECT_ACTION_HOLD"
-    assert gate.chain("tq-1")["state"] == "restored"
+    gate.wait(lambda: gate.chain("tq-1")["state"] == "restored", "the chain is stopped in the spool too")
     change(gate, "adopt", "chain", "tq-1")
     with Link(gate, "edge-1") as link:
         link.hello([chain.hello("tq-1")])

@@ -306,6 +306,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	uint64_t count;
 	if (read(delivery->wake_fd, &count, sizeof(count)) == (ssize_t)sizeof(count))
 		delivery->maybe_pending = true;
+	delivery_store_adopted(delivery);
 	delivery_wake(delivery);
 }
 
@@ -489,6 +490,10 @@ static void delivery_free(struct delivery *delivery)
 static void *run(void *arg)
 {
 	struct delivery *delivery = arg;
+	if (delivery->lane.phase == LANE_HALTED)
+		log_error("lane-halted", "lane=%u why=%s detail=\"%s\"",
+		          (unsigned)delivery->lane.options.lane,
+		          lane_halt_name(delivery->lane.halt), lane_halt_text(delivery->lane.halt));
 	(void)event_base_dispatch(delivery->base);
 	return NULL;
 }

@@ -29,7 +29,9 @@ bool delivery_load_lane(struct delivery *delivery, struct err *err)
 	struct hash final_root = { { 0 } };
 	uint64_t chance = 0;
 	random_bytes(&chance, sizeof(chance));
-	if (!spool_lane(spool, SPOOL_SINK_MAIN, options.lane, &stored, err))
+	struct spool_totals totals;
+	if (!spool_lane(spool, SPOOL_SINK_MAIN, options.lane, &stored, err) ||
+	    !spool_totals(spool, &totals, err))
 		return false;
 	delivery->lane.options = options;
 	struct spool_anchor_id id = delivery_anchor_id(delivery, stored.final_seq);
@@ -50,6 +52,8 @@ bool delivery_load_lane(struct delivery *delivery, struct err *err)
 		lane_add_open(&delivery->lane, id.seq, &anchor.root, &anchor.key,
 		              anchor.sent_at_height);
 	}
+	if (totals.restored_ms != 0)
+		lane_stop(&delivery->lane, LANE_HALT_STORE_RESTORED);
 	return true;
 }
 
@@ -354,6 +358,18 @@ static bool rewind_lane(struct delivery *delivery, struct err *err)
 	return false;
 }
 
+/* "adopt store": the operator takes the spool as it is. */
+void delivery_store_adopted(struct delivery *delivery)
+{
+	struct spool_totals totals;
+	if (delivery->lane.halt != LANE_HALT_STORE_RESTORED || delivery->restore.request != NULL ||
+	    !spool_totals(delivery->options.spool, &totals, NULL) || totals.restored_ms != 0)
+		return;
+	log_warn("lane-store-adopted", "lane=%u final=%" PRIu64,
+	         (unsigned)delivery->lane.options.lane, delivery->lane.final_seq);
+	lane_restart(&delivery->lane, delivery_now(delivery));
+}
+
 /* ---- step by step ---------------------------------------------------------------------------- */
 
 void delivery_restore_go_on(struct delivery *delivery)
@@ -370,7 +386,8 @@ void delivery_restore_go_on(struct delivery *delivery)
 	} else if (lane->final_seq < restore->head_seq) {
 		good = delivery_ask(delivery, restore->request, MAINCHAIN_CONTENT,
 		                    lane->final_seq + 1, NULL, err);
-	} else if (!hash_equal(&lane->final_root, &restore->head_root)) {
+	} else if (lane->final_seq > restore->head_seq ||
+	           !hash_equal(&lane->final_root, &restore->head_root)) {
 		good = err_set(err, ZR_CORRUPT, "the main chain's anchors do not lead to its head");
 	} else {
 		succeed(delivery);
@@ -404,7 +421,8 @@ void delivery_restore_begin(struct delivery *delivery, struct delivery_request *
 		                                       .head_seq = head->seq,
 		                                       .head_root = head->root,
 		                                       .content = BUFFER_EMPTY };
-	if (delivery->lane.halt == LANE_HALT_SPOOL_RESTORED) {
+	if (delivery->lane.halt == LANE_HALT_SPOOL_RESTORED ||
+	    delivery->lane.halt == LANE_HALT_STORE_RESTORED) {
 		delivery_restore_go_on(delivery);
 		return;
 	}

@@ -174,6 +174,8 @@ void delivery_restore_on_answer(struct delivery *delivery, const struct mainchai
 /* An anchor that was open has its receipt, or could not get it. Nothing where nobody adopts. */
 void delivery_restore_go_on(struct delivery *delivery);
 void delivery_restore_stop(struct delivery *delivery, const struct err *err);
+/* After each nudge: a lane that stood still for a restored store goes on once it is adopted. */
+void delivery_store_adopted(struct delivery *delivery);
 /* Where the lane stands in the spool. */
 bool delivery_load_lane(struct delivery *delivery, struct err *err) MUST_CHECK;
 

@@ -22,6 +22,13 @@ static const struct {
 	const char *text;
 } halts[] = {
 	[LANE_HALT_NONE] = { "none", "" },
+	[LANE_HALT_STORE_RESTORED] = { "store-restored", "This spool was made from a backup. "
+	                                                 "Nothing is sent before an "
+	                                                 "operator has looked: \"zonerelay adopt "
+	                                                 "lane\" takes over what "
+	                                                 "the main chain got since the backup, "
+	                                                 "\"zonerelay adopt store\" "
+	                                                 "goes on as things are." },
 	[LANE_HALT_SPOOL_RESTORED] = { "spool-restored",
 	                               "The main chain's newest anchor of this lane is none of "
 	                               "ours: "

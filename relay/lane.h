@@ -33,7 +33,8 @@ const char *lane_phase_name(enum lane_phase phase);
 
 enum lane_halt {
 	LANE_HALT_NONE,
-	LANE_HALT_SPOOL_RESTORED,     /* The head is none of ours: our spool is an old copy. */
+	LANE_HALT_STORE_RESTORED, /* Our spool says so itself: "zonerelay spool restore" made it. */
+	LANE_HALT_SPOOL_RESTORED, /* The head is none of ours: our spool is an old copy. */
 	LANE_HALT_MAINCHAIN_RESTORED, /* The head is behind our last FINAL. */
 	LANE_HALT_FENCED,             /* Another gateway took the fence after us. */
 	LANE_HALT_CHANGED,            /* Our key is known there with another body. */

@@ -18,9 +18,6 @@
 #include "adapters/sidechain/walk.h"
 #include "proto/record.h"
 
-/* Heights are carried in signed 64-bit fields by some chains; nothing above is one. */
-#define HEIGHT_MAX ((uint64_t)INT64_MAX)
-
 /* One chain. */
 struct admission {
 	struct walk_position durable;  /* Committed: all that may be acked. */

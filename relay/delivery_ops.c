@@ -444,16 +444,24 @@ struct op_void {
 	int64_t now_ms;
 };
 
-static bool apply_void(struct spool_txn *txn, struct writer_op *op, struct err *err)
+bool delivery_void_anchors(struct spool_txn *txn, const struct spool_anchor_id *from,
+                           uint64_t newest_seq, struct err *err)
 {
-	struct op_void *voids = (struct op_void *)op;
-	for (uint64_t seq = voids->newest_seq; seq >= voids->id.seq; seq--) {
-		struct spool_anchor rejected = { .id = voids->id, .state = SPOOL_ANCHOR_REJECTED };
+	for (uint64_t seq = newest_seq; seq >= from->seq; seq--) {
+		struct spool_anchor rejected = { .id = *from, .state = SPOOL_ANCHOR_REJECTED };
 		rejected.id.seq = seq;
 		if (!spool_anchor_update(txn, &rejected, err) ||
 		    !spool_anchor_void(txn, &rejected.id, err))
 			return false;
 	}
+	return true;
+}
+
+static bool apply_void(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	struct op_void *voids = (struct op_void *)op;
+	if (!delivery_void_anchors(txn, &voids->id, voids->newest_seq, err))
+		return false;
 	if (!voids->freezes)
 		return true;
 	struct spool_chain_state_change change = {

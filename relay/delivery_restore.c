@@ -108,14 +108,7 @@ struct op_unsend {
 static bool apply_unsend(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
 	struct op_unsend *unsend = (struct op_unsend *)op;
-	for (uint64_t seq = unsend->newest_seq; seq >= unsend->id.seq; seq--) {
-		struct spool_anchor rejected = { .id = unsend->id, .state = SPOOL_ANCHOR_REJECTED };
-		rejected.id.seq = seq;
-		if (!spool_anchor_update(txn, &rejected, err) ||
-		    !spool_anchor_void(txn, &rejected.id, err))
-			return false;
-	}
-	return true;
+	return delivery_void_anchors(txn, &unsend->id, unsend->newest_seq, err);
 }
 
 static void done_unsend(struct writer_op *op)

@@ -139,6 +139,9 @@ bool delivery_op_final(struct delivery *delivery, const struct lane_anchor *anch
                        struct bytes evidence, struct err *err) MUST_CHECK;
 /* Takes back seq and everything after it; freezes the chain that caused it, if it is known. */
 bool delivery_op_void(struct delivery *delivery, uint64_t seq, struct err *err) MUST_CHECK;
+/* Takes back the anchors from..newest_seq of a lane, newest first: confirmed absent, all of them. */
+bool delivery_void_anchors(struct spool_txn *txn, const struct spool_anchor_id *from,
+                           uint64_t newest_seq, struct err *err) MUST_CHECK;
 bool delivery_op_prune(struct delivery *delivery, struct err *err) MUST_CHECK;
 
 /* ---- delivery_calls.c ---- */

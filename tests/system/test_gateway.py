@@ -513,6 +513,8 @@ def test_it_stops_when_asked_and_says_goodbye(gate):
     gate.begin(main_chain=False)
     with Link(gate, "edge-1") as link:
         link.hello([chain.hello("tq-1")])
+        gate.gateway.signal(signal.SIGUSR1)
+        gate.gateway.wait_log("state-spool")
         gate.gateway.signal(signal.SIGTERM)
         goodbye = link.wait_closed()
         assert goodbye["reason"] == "GOODBYE_REASON_SHUTDOWN" and goodbye["retry_after_ms"] > 0

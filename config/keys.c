@@ -432,7 +432,8 @@ static const struct config_key keys[] = {
 	{ "chains[].source.csv.columns", CONFIG_TEXT_LIST, CONFIG_EDGE,
 	  EDGE_CHAIN(source.csv_columns), .max = 64, .ledger_only = true,
 	  .text = "Fields of an entry and the columns they come from, each NAME=NUMBER, from 1. "
-	          "Without them the whole line is the entry." },
+	          "One named time is the meter's own time. Without any the whole line is the "
+	          "entry." },
 	{ "chains[].source.csv.delimiter", CONFIG_TEXT, CONFIG_EDGE,
 	  EDGE_CHAIN(source.csv_delimiter), ",", 1, 1, .ledger_only = true,
 	  .text = "What stands between columns." },
@@ -444,7 +445,8 @@ static const struct config_key keys[] = {
 	  .text = "Largest entry. A larger one is refused, and counted." },
 	{ "chains[].source.block-interval", CONFIG_DURATION, CONFIG_EDGE,
 	  EDGE_CHAIN(source.block_interval_ms), "15 min", 10, DAY, .ledger_only = true,
-	  .text = "A block is sealed when its first entry has waited so long," },
+	  .text = "A block is sealed when such an interval of the clock (of the column time, where "
+	          "there is one) is over or its first entry has waited so long," },
 	{ "chains[].source.block-bytes", CONFIG_SIZE, CONFIG_EDGE, EDGE_CHAIN(source.block_bytes),
 	  "256 KiB", KIB(1), MIB(8), .ledger_only = true, .text = "or when it has so many bytes," },
 	{ "chains[].source.block-entries", CONFIG_INTEGER, CONFIG_EDGE,

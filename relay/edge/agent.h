@@ -7,6 +7,7 @@
 #ifndef ZR_EDGE_AGENT_H
 #define ZR_EDGE_AGENT_H
 
+#include "adapters/mainchain/evidence.h"
 #include "config/config.h"
 #include "proto/compress.h"
 #include "proto/link.h"
@@ -35,6 +36,9 @@ struct edge_chain {
 	const struct sidechain *format;
 	struct agent_store *store;
 	bool owns_store; /* A ledger has a store of its own. */
+	/* Where the operator trusts the main chain itself: its evidence is checked, too. Else NULL. */
+	mainchain_evidence_check *evidence_check;
+	struct buffer trusted; /* PEM. */
 	struct source *source;
 	struct agent_chain facts; /* As stored; read again after each change. */
 	int64_t source_wake_ms;

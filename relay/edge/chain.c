@@ -40,6 +40,18 @@ static bool open_store(struct edge_chain *chain, struct agent *agent, struct err
 	return agent_store_open(&chain->store, source->dir, STORE_WRITE, source->size_bytes, err);
 }
 
+static bool read_trusted(struct edge_chain *chain, struct err *err)
+{
+	const struct edge_chain_config *config = chain->config;
+	if (config->main_chain_trusted == NULL)
+		return true;
+	chain->evidence_check = mainchain_evidence_find(config->main_chain_adapter);
+	if (chain->evidence_check == NULL)
+		return err_set(err, ZR_INVALID, "no main-chain adapter %s",
+		               config->main_chain_adapter);
+	return mainchain_trusted_read(&config->main_chain_trusted, 1, &chain->trusted, err);
+}
+
 bool edge_chain_open(struct edge_chain *chain, struct agent *agent,
                      const struct edge_chain_config *config, struct err *err)
 {
@@ -48,7 +60,7 @@ bool edge_chain_open(struct edge_chain *chain, struct agent *agent,
 	if (chain->format == NULL)
 		return err_set(err, ZR_INVALID, "chain %s: no format %s", config->name,
 		               config->format);
-	if (!open_store(chain, agent, err))
+	if (!read_trusted(chain, err) || !open_store(chain, agent, err))
 		return err_wrap(err, "chain %s", config->name);
 	struct source_context context = {
 		.config = config,
@@ -69,6 +81,7 @@ void edge_chain_close(struct edge_chain *chain)
 	if (chain->owns_store)
 		agent_store_close(chain->store);
 	buffer_fini(&chain->custody.receipt);
+	buffer_fini(&chain->trusted);
 }
 
 bool edge_chain_refresh(struct edge_chain *chain, struct err *err)

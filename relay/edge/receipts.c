@@ -121,6 +121,30 @@ static enum own compare_blocks(struct agent *agent, struct edge_chain *chain, en
 	return own;
 }
 
+/* The gateway's word is enough for a chain whose operator does not know the main chain's keys. */
+static bool check_evidence(const struct edge_chain *chain,
+                           const Zonerelay__Link__Anchored *anchored, struct err *err)
+{
+	struct bytes evidence = { anchored->evidence.data, anchored->evidence.len };
+	struct bytes root = { anchored->root.data, anchored->root.len };
+	struct bytes key = { anchored->key.data, anchored->key.len };
+	struct hash key_hash;
+	struct buffer checks = BUFFER_EMPTY;
+	struct anchor anchor = {
+		.alg = (enum hash_alg)anchored->hash_alg,
+		.lane = (uint16_t)anchored->lane,
+		.seq = anchored->seq,
+	};
+	if (chain->evidence_check == NULL)
+		return true;
+	bool ok = (hash_from_bytes(&anchor.root, root) && hash_from_bytes(&key_hash, key)) ||
+	          err_set(err, ZR_INVALID, "root or key");
+	ok = ok && chain->evidence_check(evidence, buffer_bytes(&chain->trusted), &anchor,
+	                                 &key_hash, &checks, err);
+	buffer_fini(&checks);
+	return ok || err_wrap(err, "the main chain's evidence");
+}
+
 static void keep_run(struct agent *agent, struct edge_chain *chain, struct bytes message,
                      const Zonerelay__Link__Anchored *anchored, const struct entry *entry,
                      uint32_t entry_index)
@@ -171,7 +195,8 @@ static void take_entry(struct agent *agent, const Zonerelay__Link__Anchored *anc
 		return;
 	}
 	struct edge_chain *chain = &agent->chains[claim->chain];
-	if (!anchored_entry_check(anchored, claim, &chain->source->id, &entry, &path, &err)) {
+	if (!anchored_entry_check(anchored, claim, &chain->source->id, &entry, &path, &err) ||
+	    !check_evidence(chain, anchored, &err)) {
 		refuse(chain, "anchored", &err);
 		return;
 	}

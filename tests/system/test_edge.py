@@ -188,6 +188,20 @@ def test_a_small_store_goes_on_for_ever_by_dropping_its_oldest_receipts(world):
     world.run("zonerelay-edge", "proof", "meter-1", str(count - 10), "good", "--config", config)
 
 
+def test_an_edge_that_knows_the_main_chain_s_keys_believes_nobody_else(world):
+    chain = {"main-chain": {"adapter": "http", "trusted": world.trusted}}
+    add_meter(world, days=0.2, **chain)
+    folder = world.add_fabric_edge("e2", "raft-1", RAFT / "0.block",
+                                   **{"main-chain": {"adapter": "http", "trusted": world.folder / "pki/ca.pem"}})
+    bring(folder, RAFT, 0, 10)
+    world.start()
+    world.wait_anchored({"meter-1": 19, "raft-1": 11})
+    world.wait(lambda: chain_of(world, "e1").get("anchored_next", 0) >= 19, "proved by the main chain itself")
+    world.wait(lambda: chain_of(world, "e2").get("receipts_refused", 0) > 0, "not proved to who trusts others")
+    assert chain_of(world, "e2")["anchored_next"] == 0
+    assert chain_of(world, "e2")["durable_next"] == 11
+
+
 def test_an_edge_can_prove_a_block_it_has_pruned(world):
     add_meter(world, days=1.0, prune="anchored")
     world.start()

@@ -117,6 +117,12 @@ static const struct config_key keys[] = {
 	  ROOT(gateway.limits.idle_timeout_ms), "10 min", SECOND, DAY, .reloadable = true,
 	  .text = "A link from which nothing has come for so long is closed. At least twice the "
 	          "heartbeat." },
+	{ "limits.frame-timeout", CONFIG_DURATION, CONFIG_GATEWAY,
+	  ROOT(gateway.limits.frame_timeout_ms), "2 min", SECOND, HOUR, .reloadable = true,
+	  .text = "From a frame's first byte to its last. A slower writer is cut off." },
+	{ "limits.stall-timeout", CONFIG_DURATION, CONFIG_GATEWAY,
+	  ROOT(gateway.limits.stall_timeout_ms), "1 min", SECOND, HOUR, .reloadable = true,
+	  .text = "An agent that takes nothing for so long of what waits for it is cut off." },
 	{ "limits.frame", CONFIG_SIZE, CONFIG_GATEWAY, ROOT(gateway.limits.frame_bytes), "2 MiB",
 	  MIB(2), MIB(16),
 	  .text = "Largest frame in either direction. A peer that sends a larger one is cut off." },

@@ -52,7 +52,7 @@ bool spool_key_hash_read(struct bytes key, struct hash *out_hash);
 
 /* ---- batches and heights ---- */
 
-#define SPOOL_BATCH_MAGIC       "ZRb1"
+#define SPOOL_BATCH_MAGIC       "ZRq1"
 #define SPOOL_BLOCK_RECORD_SIZE 76 /* hash, data root, i64 time, u32 entry count */
 
 /* The header of a row of table batches, up to the payload. */

@@ -1,6 +1,6 @@
 /* Rows of tables batches and heights.
  *
- *     batches   "ZRb1", u32 size of the header, u32 size of the payload, u64 arrival number,
+ *     batches   "ZRq1", u32 size of the header, u32 size of the payload, u64 arrival number,
  *               short chain name, epoch, short format, u64 first height, <facts>, short agent, <blocks>; payload
  *     heights   u64 arrival number, <facts>, u32 size of the payload, <blocks>
  *

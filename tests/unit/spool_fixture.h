@@ -113,7 +113,7 @@ static inline void open_spool(struct fixture *fixture)
 	                &(struct spool_options){ .dir = fixture->dir, .mode = STORE_WRITE }, &err));
 }
 
-static int set_up_spool(void **state)
+static inline int set_up_spool(void **state)
 {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 	create_spool(fixture, 16u << 20);
@@ -128,7 +128,7 @@ static inline void print_fault(const char *line, void *arg)
 }
 
 /* Whatever a test does to a spool, every invariant holds at its end. */
-static int tear_down_spool(void **state)
+static inline int tear_down_spool(void **state)
 {
 	struct fixture *fixture = *state;
 	struct err err;

@@ -73,6 +73,7 @@ struct config_spool {
 	uint64_t retention_ms;  /* Payloads live so long after their anchor is final; */
 	uint64_t
 		retention_size_bytes; /* and beyond this many bytes of them not even so long. 0: any. */
+	uint64_t history_ms;          /* Headers, entries and receipts live so long. 0: for ever. */
 	uint64_t quarantine_size_bytes;
 };
 
@@ -82,8 +83,6 @@ struct config_limits {
 	uint64_t handshake_burst;
 	uint64_t handshake_timeout_ms;
 	uint64_t idle_timeout_ms;
-	uint64_t frame_timeout_ms; /* From a frame's first byte to its last. */
-	uint64_t stall_timeout_ms; /* Of an agent that takes nothing of what waits for it. */
 	uint64_t frame_bytes;
 	uint64_t chunk_bytes;
 	uint64_t batch_bytes; /* Raw. */

@@ -260,12 +260,13 @@ static bool read_list(struct yaml_reader *reader, const struct config_key *key, 
 		read_element(reader, key, elements);
 	bool good = !elements->bad && !reader->dead;
 	struct value_place where = value_place(reader);
-	struct value_texts texts = { .items = elements->texts, .count = elements->count };
 	struct err err;
-	if (good && !value_parse_list(key, &where, &texts, field, &err)) {
-		bool one = texts.bad < texts.count;
-		report_value(reader, key, one ? &elements->places[texts.bad] : &place,
-		             one ? &elements->texts[texts.bad] : NULL, &err);
+	size_t bad;
+	if (good &&
+	    !value_parse_list(key, &where, elements->texts, elements->count, field, &bad, &err)) {
+		bool one = bad < elements->count;
+		report_value(reader, key, one ? &elements->places[bad] : &place,
+		             one ? &elements->texts[bad] : NULL, &err);
 		good = false;
 	}
 	free(elements);
@@ -296,7 +297,6 @@ static void read_value(struct yaml_reader *reader, const struct config_key *key,
 static void read_mapping(struct yaml_reader *reader, const struct mapping *mapping);
 
 /* Reads the item that begins with the present event. */
-/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table nests keys. */
 static void read_item(struct yaml_reader *reader, enum config_section section, const char *name,
                       const struct config_origin *place)
 {
@@ -329,7 +329,6 @@ static void read_item(struct yaml_reader *reader, enum config_section section, c
 }
 
 /* "classes:": names, and a group for each. */
-/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table nests keys. */
 static void read_named_items(struct yaml_reader *reader, enum config_section section)
 {
 	const struct config_key name_key = { .path = "a name", .type = CONFIG_NAME };
@@ -346,7 +345,6 @@ static void read_named_items(struct yaml_reader *reader, enum config_section sec
 	}
 }
 
-/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table nests keys. */
 static void read_section(struct yaml_reader *reader, enum config_section section)
 {
 	const struct config_section_row *row = config_section_at(section);
@@ -446,7 +444,6 @@ static void report_unknown(struct yaml_reader *reader, const struct mapping *map
 }
 
 /* The present event is the value of the key called inner. */
-/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table nests keys. */
 static void read_member(struct yaml_reader *reader, const struct mapping *mapping,
                         struct seen *seen, const char *inner, const struct config_origin *place)
 {
@@ -497,7 +494,6 @@ static bool inner_path(const struct yaml_reader *reader, const struct mapping *m
 }
 
 /* The present event is the beginning of the mapping; afterwards it is its end. */
-/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table nests keys. */
 static void read_mapping(struct yaml_reader *reader, const struct mapping *mapping)
 {
 	struct seen seen = { .count = 0 };
@@ -563,9 +559,7 @@ static bool open_reader(struct yaml_reader *reader, struct load *load, const cha
 /* Up to the beginning of the one document; false if there is none. */
 static bool begin_document(struct yaml_reader *reader)
 {
-	bool begun = next(reader);     /* The stream, */
-	begun = begun && next(reader); /* then the document. */
-	if (!begun)
+	if (!next(reader) || !next(reader)) /* The stream, then the document. */
 		return false;
 	if (at(reader, YAML_DOCUMENT_START_EVENT))
 		return next(reader);
@@ -577,9 +571,9 @@ static bool begin_document(struct yaml_reader *reader)
 
 static void end_document(struct yaml_reader *reader)
 {
-	bool ended = next(reader);
-	ended = ended && next(reader);
-	if (!ended || at(reader, YAML_STREAM_END_EVENT))
+	if (!next(reader) || !next(reader))
+		return;
+	if (at(reader, YAML_STREAM_END_EVENT))
 		return;
 	struct config_origin place = here(reader);
 	errors_add(reader->load->errors, &place, "only one document is read from a file");

@@ -600,6 +600,7 @@ bool delivery_op_prune(struct delivery *delivery, struct err *err)
 		.now_ms = clock_wall_ms(delivery->options.clock),
 		.retention_ms = (int64_t)spool->retention_ms,
 		.retention_size_bytes = spool->retention_size_bytes,
+		.history_ms = (int64_t)spool->history_ms,
 		.batch_max = PRUNE_BATCHES_MAX,
 	};
 	if (!submit(delivery, &prune->base, err))

@@ -98,6 +98,15 @@ void gateway_on_delivery_answer(struct gateway *gateway, struct delivery_request
 	free(take_request);
 }
 
+/* spool.size changes with the next start only: the reserve may be too large for the present one. */
+static void set_spool_limits(struct gateway *gateway, const struct config_spool *spool)
+{
+	struct err err;
+	spool_set_quarantine_max(gateway->spool, spool->quarantine_size_bytes);
+	if (!spool_set_reserve(gateway->spool, spool->reserve_bytes, &err))
+		log_warn("reserve-kept", "detail=\"%s\"", err.message);
+}
+
 static void swap(struct gateway *gateway, struct config *config, struct tls_context *tls,
                  const struct receipts *receipts, struct key *signer)
 {
@@ -110,6 +119,7 @@ static void swap(struct gateway *gateway, struct config *config, struct tls_cont
 	log_init("zonerelayd", config->log.level, config->log.style);
 	links_set_config(gateway->links, config);
 	chains_set_config(gateway->chains, config);
+	set_spool_limits(gateway, &config->gateway.spool);
 	gateway_apply_limits(gateway);
 	gateway_apply_link_limits(gateway);
 	receipts_fini(&gateway->receipts);

@@ -28,9 +28,10 @@ static bool already_there(struct spool_txn *txn, const struct spool_suspect *sus
 static bool has_place(const struct spool_txn *txn, const struct spool_chain *chain, size_t size)
 {
 	const struct spool *spool = txn->spool;
+	uint64_t bytes_max = atomic_load(&spool->quarantine_bytes_max);
 	return chain->quarantine_count < spool->quarantine_count_max &&
-	       chain->quarantine_bytes + size <= spool->quarantine_bytes_max / 4 &&
-	       txn->totals.quarantine_bytes + size <= spool->quarantine_bytes_max;
+	       chain->quarantine_bytes + size <= bytes_max / 4 &&
+	       txn->totals.quarantine_bytes + size <= bytes_max;
 }
 
 /* Over the limit: received and gone, with a running hash over what it was. */

@@ -33,7 +33,7 @@ bool spool_create(const struct spool_create_options *options, struct err *err)
 	                    err);
 }
 
-static bool set_marks(struct spool *spool, uint64_t reserve_bytes, struct err *err)
+bool spool_set_reserve(struct spool *spool, uint64_t reserve_bytes, struct err *err)
 {
 	uint64_t limit = store_limit_bytes(spool->store);
 	if (reserve_bytes == 0)
@@ -41,8 +41,8 @@ static bool set_marks(struct spool *spool, uint64_t reserve_bytes, struct err *e
 	if (reserve_bytes > limit / 2)
 		return err_set(err, ZR_INVALID, "a reserve of %" PRIu64 " is over half of %" PRIu64,
 		               reserve_bytes, limit);
-	spool->mark_bytes = limit - reserve_bytes;
-	spool->anchor_mark_bytes = limit - reserve_bytes / 2;
+	atomic_store(&spool->mark_bytes, limit - reserve_bytes);
+	atomic_store(&spool->anchor_mark_bytes, limit - reserve_bytes / 2);
 	return true;
 }
 
@@ -65,6 +65,7 @@ bool spool_open(struct spool **out_spool, const struct spool_options *options, s
 	struct spool *spool = calloc(1, sizeof(*spool));
 	if (spool == NULL)
 		return err_set(err, ZR_NO_MEMORY, "spool %s", options->dir);
+	spool->margin_bytes = FULL_MARGIN_BYTES;
 	spool->quarantine_count_max = options->quarantine_count_max != 0
 	                                      ? options->quarantine_count_max
 	                                      : QUARANTINE_COUNT_DEFAULT;
@@ -76,7 +77,7 @@ bool spool_open(struct spool **out_spool, const struct spool_options *options, s
 	                                         .size_bytes = options->size_bytes },
 	                err))
 		goto fail;
-	if (!set_marks(spool, options->reserve_bytes, err) || !is_finished(spool, err))
+	if (!spool_set_reserve(spool, options->reserve_bytes, err) || !is_finished(spool, err))
 		goto fail;
 	*out_spool = spool;
 	return true;
@@ -112,7 +113,8 @@ bool spool_is_poisoned(const struct spool *spool)
 
 void spool_set_quarantine_max(struct spool *spool, uint64_t bytes_max)
 {
-	spool->quarantine_bytes_max = bytes_max != 0 ? bytes_max : QUARANTINE_BYTES_DEFAULT;
+	atomic_store(&spool->quarantine_bytes_max,
+	             bytes_max != 0 ? bytes_max : QUARANTINE_BYTES_DEFAULT);
 }
 
 /* ---- totals ---- */
@@ -235,9 +237,10 @@ static bool used_bytes(struct spool_txn *txn, uint64_t mark, uint64_t wanted, ui
 		*out_used = end;
 		return true;
 	}
-	if (spool->recount_in == 0 || spool->used_bytes + wanted > mark) {
+	if (!txn->pages_counted && (spool->recount_in == 0 || spool->used_bytes + wanted > mark)) {
 		if (!store_used_bytes(spool->store, &spool->used_bytes, err))
 			return false;
+		txn->pages_counted = true;
 		spool->used_bytes += txn->txn.change_bytes;
 		spool->recount_in = RECOUNT_EVERY;
 	}
@@ -245,7 +248,9 @@ static bool used_bytes(struct spool_txn *txn, uint64_t mark, uint64_t wanted, ui
 	return true;
 }
 
-static bool take_room(struct spool_txn *txn, uint64_t mark, uint64_t bytes, struct err *err)
+/* *out_left: below the mark, when that is taken. */
+static bool take_room(struct spool_txn *txn, uint64_t mark, uint64_t bytes, uint64_t *out_left,
+                      struct err *err)
 {
 	uint64_t used;
 	uint64_t wanted = bytes + PAGE_BYTES - bytes % PAGE_BYTES;
@@ -256,27 +261,40 @@ static bool take_room(struct spool_txn *txn, uint64_t mark, uint64_t bytes, stru
 		               "the spool is full: %" PRIu64 " of %" PRIu64 " bytes in use", used,
 		               mark);
 	txn->spool->used_bytes += wanted;
+	*out_left = mark - used - wanted;
 	return true;
 }
 
 bool spool_take_room(struct spool_txn *txn, uint64_t bytes, struct err *err)
 {
 	assert(txn->work == SPOOL_INTAKE);
+	struct spool *spool = txn->spool;
+	uint64_t margin = atomic_load(&spool->margin_bytes);
+	uint64_t left;
 	txn->intake_done = true;
-	return take_room(txn, txn->spool->mark_bytes, bytes, err);
+	if (!take_room(txn, atomic_load(&spool->mark_bytes), bytes, &left, err)) {
+		if (bytes > margin)
+			atomic_store(&spool->margin_bytes, bytes + PAGE_BYTES);
+		return false;
+	}
+	if (margin > FULL_MARGIN_BYTES && left >= margin) /* What was refused would fit as well. */
+		atomic_store(&spool->margin_bytes, FULL_MARGIN_BYTES);
+	return true;
 }
 
 bool spool_intake_is_full(struct spool_txn *txn)
 {
 	uint64_t used;
 	struct err ignored;
-	return used_bytes(txn, txn->spool->mark_bytes, FULL_MARGIN_BYTES, &used, &ignored) &&
-	       used + FULL_MARGIN_BYTES > txn->spool->mark_bytes;
+	uint64_t mark = atomic_load(&txn->spool->mark_bytes);
+	uint64_t margin = atomic_load(&txn->spool->margin_bytes);
+	return used_bytes(txn, mark, margin, &used, &ignored) && used + margin > mark;
 }
 
 bool spool_anchor_room(struct spool_txn *txn, uint64_t bytes, struct err *err)
 {
-	return take_room(txn, txn->spool->anchor_mark_bytes, bytes, err);
+	uint64_t left;
+	return take_room(txn, atomic_load(&txn->spool->anchor_mark_bytes), bytes, &left, err);
 }
 
 /* ---- helpers of all files ---- */
@@ -326,8 +344,8 @@ bool spool_stats(struct spool *spool, struct spool_stats *out_stats, struct err 
 	stats.used_bytes =
 		(stats.store.pages_file - stats.store.pages_free) * stats.store.page_size;
 	stats.limit_bytes = store_limit_bytes(spool->store);
-	stats.mark_bytes = spool->mark_bytes;
-	stats.intake_full = stats.used_bytes >= stats.mark_bytes;
+	stats.mark_bytes = atomic_load(&spool->mark_bytes);
+	stats.intake_full = stats.used_bytes + atomic_load(&spool->margin_bytes) > stats.mark_bytes;
 	*out_stats = stats;
 	return true;
 }

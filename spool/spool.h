@@ -81,8 +81,10 @@ void spool_close(struct spool *spool); /* NULL is allowed. */
 
 struct store *spool_store(struct spool *spool);       /* Borrowed. */
 const uint8_t *spool_uuid(const struct spool *spool); /* STORE_UUID_SIZE bytes; borrowed. */
-/* A new limit (reload of the configuration); what is there already stays. The writer's thread. */
+/* New limits (reload of the configuration), as in spool_options; what is there already stays. Any
+ * thread. Errors: ZR_INVALID  a reserve over half of the spool; the old one stays. */
 void spool_set_quarantine_max(struct spool *spool, uint64_t bytes_max);
+bool spool_set_reserve(struct spool *spool, uint64_t reserve_bytes, struct err *err) MUST_CHECK;
 bool spool_is_poisoned(const struct spool *spool); /* As store_is_poisoned(). */
 
 /* ---- transactions ---- */
@@ -115,9 +117,9 @@ struct spool_txn {
 	struct txn txn;
 	struct spool *spool;
 	enum spool_work work;
-	uint64_t intake_left_bytes; /* Until the mark. */
 	struct spool_totals totals;
-	bool intake_done; /* Something was taken in: commit_number rises. */
+	bool intake_done;   /* Something was taken in: commit_number rises. */
+	bool pages_counted; /* Once per transaction is enough. */
 };
 
 /* Always to be ended by spool_commit() or spool_abort(). */

@@ -2,6 +2,8 @@
 #ifndef ZR_SPOOL_SPOOL_PRIVATE_H
 #define ZR_SPOOL_SPOOL_PRIVATE_H
 
+#include <stdatomic.h>
+
 #include "spool/codec.h"
 
 extern const struct store_format spool_format;
@@ -15,11 +17,13 @@ extern const struct store_format spool_format;
 #define SPOOL_META_EVIDENCE   ".evidence/" /* Then a hash over chain, height and hashes -> number. */
 
 struct spool {
-	struct store *store;        /* Owned. */
-	uint64_t mark_bytes;        /* Intake stops here, */
-	uint64_t anchor_mark_bytes; /* new anchors here; deletes and receipts never. */
+	struct store *store;                /* Owned. */
+	_Atomic uint64_t mark_bytes;        /* Intake stops here, */
+	_Atomic uint64_t anchor_mark_bytes; /* new anchors here; deletes and receipts never. */
+	/* Less room than this below the mark counts as full: as much as was refused last. */
+	_Atomic uint64_t margin_bytes;
 	uint32_t quarantine_count_max;
-	uint64_t quarantine_bytes_max;
+	_Atomic uint64_t quarantine_bytes_max;
 	/* The writer's own: */
 	struct buffer scratch; /* Values are encoded here. */
 	uint64_t used_bytes;   /* As counted some transactions ago, plus what was taken since. */

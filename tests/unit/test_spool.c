@@ -662,6 +662,41 @@ static void a_full_spool_refuses_intake_keeps_anchoring_and_resumes(void **state
 	assert_int_equal(row.anchored_next, chain.next_height);
 }
 
+static void what_was_refused_counts_as_full_until_it_would_fit(void **state)
+{
+	struct fixture *fixture = *state;
+	struct err err;
+	struct test_chain small = test_chain("small"), large = test_chain("large");
+	struct test_batch batch;
+	struct spool_stats stats;
+	uint64_t arrival;
+	static uint8_t payload[2u << 20];
+	add_chain(fixture, &small);
+	add_chain(fixture, &large);
+	do {
+		next_batch(&small, 1, 4096, &batch);
+		batch.batch.payload = (struct bytes){ payload, 200000 };
+		batch.batch.content = sha256(batch.batch.payload);
+		MUST(spool_batch_put(begin(fixture, SPOOL_INTAKE), &batch.batch, &arrival, &err));
+		commit(fixture);
+		MUST(spool_stats(fixture->spool, &stats, &err));
+	} while (stats.used_bytes + (1u << 20) < stats.mark_bytes);
+	assert_false(stats.intake_full);
+	next_batch(&large, 1, 1, &batch);
+	batch.batch.payload = (struct bytes){ payload, sizeof(payload) };
+	MUST_FAIL(spool_batch_put(begin(fixture, SPOOL_INTAKE), &batch.batch, &arrival, &err),
+	          ZR_FULL);
+	commit(fixture);
+	MUST(spool_stats(fixture->spool, &stats, &err));
+	assert_true(stats.intake_full); /* So pruning makes room for it. */
+	put_batch(fixture, &small, 1);  /* Others still fit. */
+	MUST(spool_set_reserve(fixture->spool, 300u << 10, &err));
+	MUST_FAIL(spool_set_reserve(fixture->spool, 9u << 20, &err), ZR_INVALID);
+	put_batch(fixture, &small, 1);
+	MUST(spool_stats(fixture->spool, &stats, &err));
+	assert_int_equal(stats.mark_bytes, stats.limit_bytes - (300u << 10));
+}
+
 /* ---- repair ---- */
 
 static void a_damaged_payload_is_replaced_by_the_same_blocks_only(void **state)
@@ -777,6 +812,7 @@ int main(void)
 		WITH_SPOOL(adoption_of_a_chain_that_is_anchored_further_than_it_is_held),
 		WITH_SPOOL(a_chain_with_open_anchors_is_not_adopted),
 		WITH_SPOOL(a_full_spool_refuses_intake_keeps_anchoring_and_resumes),
+		WITH_SPOOL(what_was_refused_counts_as_full_until_it_would_fit),
 		WITH_SPOOL(a_damaged_payload_is_replaced_by_the_same_blocks_only),
 		WITH_SPOOL(named_values_are_kept_replaced_and_removed),
 		WITH_SPOOL(a_class_keeps_its_number_for_ever),

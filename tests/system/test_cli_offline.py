@@ -209,6 +209,110 @@ def test_blocks_come_out_of_the_spool_as_they_went_in(proved):
     assert found["blocks"]["received"] == found["blocks"]["anchored"] == TOP + 1
 
 
+# ---- spool verify, backup, restore, salvage ----
+
+
+@pytest.fixture
+def spool(proved, tmp_path):
+    """A copy of the spool, to be damaged."""
+    shutil.copytree(proved.folder / "spool", tmp_path / "spool")
+    return tmp_path / "spool"
+
+
+def test_a_good_spool_verifies(proved, spool):
+    result = cli(proved, "spool", "verify", spool)
+    assert result.returncode == 0 and result.stdout.endswith(": 0 faults\n")
+    status, found = answer(proved, "spool", "verify", spool)
+    assert status == 0
+    assert (found["ok"], found["chains"], found["blocks"], found["faults"]) == (True, 1, TOP + 1, [])
+
+
+def damage(spool, what):
+    """Flips a bit of a batch's payload, which lies in pages of its own."""
+    path = spool / "data.mdb"
+    data = bytearray(path.read_bytes())
+    at = data.find(what)
+    assert at > 0
+    data[at + len(what) // 2] ^= 0x40
+    path.write_bytes(data)
+
+
+def payload_of(spool):
+    """Bytes from the middle of a compressed batch: its zstd frame is stored as it arrived."""
+    data = (spool / "data.mdb").read_bytes()
+    at = data.find(b"\x28\xb5\x2f\xfd")
+    assert at > 0
+    return data[at:at + 200]
+
+
+def test_a_damaged_spool_is_found_out(proved, spool):
+    damage(spool, payload_of(spool))
+    result = cli(proved, "spool", "verify", spool)
+    assert result.returncode == 4
+    assert "raft-1" in result.stdout or "batches" in result.stdout
+    status, found = answer(proved, "spool", "verify", spool)
+    assert status == 4 and found["fault_count"] == len(found["faults"]) > 0
+    export = cli(proved, "spool", "export", "raft-1", "0..", spool, "--out", spool.parent / "out")
+    assert export.returncode == 4
+
+
+def test_a_backup_restores_to_the_same_blocks(proved, spool, tmp_path):
+    backup = tmp_path / "backup"
+    status, found = answer(proved, "spool", "backup", spool, "--out", backup)
+    assert status == 0 and found["bytes"] == backup.stat().st_size and found["chains"] == 1
+    assert cli(proved, "spool", "backup", spool, "--out", backup).returncode == 1, "not replaced"
+    assert cli(proved, "spool", "backup", spool, "--out", tmp_path / "x", "--chain", "nobody").returncode == 1
+    assert cli(proved, "spool", "backup", spool).returncode == 2
+
+    restored = tmp_path / "restored"
+    result = cli(proved, "spool", "restore", restored, "--in", backup, "--size", "64 MiB", "--no-allocate")
+    assert result.returncode == 0, result.stderr
+    before, after = (answer(proved, "spool", "stat", folder)[1] for folder in (spool, restored))
+    assert before["store_uuid"] == after["store_uuid"] and before["blocks"] == after["blocks"]
+    assert before["restored_ms"] == 0 and after["restored_ms"] > 0
+    assert cli(proved, "spool", "verify", restored).returncode == 0
+    status, found = answer(proved, "spool", "export", "raft-1", "0..", restored, "--out", tmp_path / "out")
+    assert (status, found["blocks"]) == (0, TOP + 1)
+    assert (tmp_path / "out/raft-1_7.block").read_bytes() == (RAFT / "7.block").read_bytes()
+    again = cli(proved, "spool", "restore", restored, "--in", backup, "--size", "64 MiB", "--no-allocate")
+    assert again.returncode == 1, "there is a spool already"
+
+
+def test_a_backup_goes_through_a_pipe(proved, spool, tmp_path):
+    program = str(proved.program("zonerelay"))
+    with subprocess.Popen([program, "spool", "backup", str(spool), "--out", "-", "--pace", "64 MiB"],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as out:
+        run = subprocess.run([program, "spool", "restore", str(tmp_path / "piped"), "--in", "-", "--size", "64 MiB",
+                              "--no-allocate", "--json"], stdin=out.stdout, capture_output=True, check=False)
+    assert run.returncode == 0 and json.loads(run.stdout)["chains"] == 1
+
+
+def test_a_torn_or_damaged_backup_is_refused(proved, spool, tmp_path):
+    backup = tmp_path / "backup"
+    answer(proved, "spool", "backup", spool, "--out", backup)
+    data = backup.read_bytes()
+    for wrong in (data[:-1], data[:len(data) // 2], data[:len(data) // 2] + b"?" + data[len(data) // 2 + 1:], b"none"):
+        backup.write_bytes(wrong)
+        result = cli(proved, "spool", "restore", tmp_path / "r", "--in", backup, "--size", "64 MiB", "--no-allocate")
+        assert result.returncode == 4, result.stderr
+        assert cli(proved, "spool", "stat", tmp_path / "r").returncode == 1
+    assert cli(proved, "spool", "restore", tmp_path / "r", "--in", "/nonexistent", "--size", "64 MiB").returncode == 1
+
+
+def test_what_is_whole_can_be_salvaged(proved, spool, tmp_path):
+    salvaged = tmp_path / "salvaged"
+    # Both roots of the tree are gone: nothing but the raw pages is left.
+    with open(spool / "data.mdb", "r+b") as file:
+        file.write(b"\0" * 8192)
+    assert cli(proved, "spool", "stat", spool).returncode == 1
+    status, found = answer(proved, "spool", "salvage", spool, "--out", salvaged)
+    assert (status, found["damaged"], found["chains"]) == (0, 0, 1) and found["batches"] > 0
+    result = cli(proved, "spool", "restore", tmp_path / "r", "--in", salvaged, "--size", "64 MiB", "--no-allocate")
+    assert result.returncode == 0, result.stderr
+    status, found = answer(proved, "spool", "export", "raft-1", "0..", tmp_path / "r", "--out", tmp_path / "out")
+    assert (status, found["blocks"]) == (0, TOP + 1)
+
+
 # ---- evidence verify ----
 
 

@@ -116,6 +116,7 @@ static void a_chain_whose_rows_are_damaged_is_named(void **state)
 	add_chain(fixture, &bad);
 	put_batch(fixture, &good, 5);
 	put_batch(fixture, &bad, 5);
+	fixture->damaged = true;
 	memcpy(key, bad.key.bytes, CHAIN_KEY_SIZE);
 	txn_begin(&txn, spool_store(fixture->spool), TXN_WRITE);
 	assert_true(txn_has(&txn, SPOOL_HEIGHTS, BYTES_OF(key)));

@@ -220,17 +220,25 @@ void http_transfer_free(struct http_transfer *transfer)
 
 /* ---- what became of it ---- */
 
-/* Failures that libcurl has only before it writes a request. */
+/* Failures that libcurl has before it writes a request. Some of them it has later, too, so they count
+ * only where nothing was written. */
 static bool fails_before_sending(CURLcode result)
 {
 	static const CURLcode codes[] = {
-		CURLE_UNSUPPORTED_PROTOCOL, CURLE_URL_MALFORMAT,
-		CURLE_NOT_BUILT_IN,         CURLE_COULDNT_RESOLVE_PROXY,
-		CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_CONNECT,
-		CURLE_INTERFACE_FAILED,     CURLE_SSL_CONNECT_ERROR,
-		CURLE_SSL_CERTPROBLEM,      CURLE_SSL_CIPHER,
-		CURLE_SSL_CACERT,           CURLE_SSL_CACERT_BADFILE,
-		CURLE_SSL_ISSUER_ERROR,     CURLE_SSL_ENGINE_NOTFOUND,
+		CURLE_URL_MALFORMAT,
+		CURLE_NOT_BUILT_IN,
+		CURLE_COULDNT_RESOLVE_PROXY,
+		CURLE_COULDNT_RESOLVE_HOST,
+		CURLE_COULDNT_CONNECT,
+		CURLE_INTERFACE_FAILED,
+		CURLE_SSL_CONNECT_ERROR,
+		CURLE_SSL_CERTPROBLEM,
+		CURLE_SSL_CIPHER,
+		CURLE_SSL_CACERT,
+		CURLE_PEER_FAILED_VERIFICATION,
+		CURLE_SSL_CACERT_BADFILE,
+		CURLE_SSL_ISSUER_ERROR,
+		CURLE_SSL_ENGINE_NOTFOUND,
 		CURLE_SSL_ENGINE_SETFAILED,
 	};
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
@@ -244,16 +252,13 @@ enum http_fate http_fate_of(CURLcode result, long status, long connect_status, l
 {
 	if (result == CURLE_OK && status != 0)
 		return HTTP_ANSWERED;
-	if (fails_before_sending(result))
-		return HTTP_UNSENT;
 	if (status != 0)
 		return HTTP_LOST;
+	if (request_size == 0 &&
+	    (fails_before_sending(result) || result == CURLE_OPERATION_TIMEDOUT))
+		return HTTP_UNSENT;
 	/* A proxy said no to CONNECT: there never was a way to the main chain. */
-	if (connect_status >= 300)
-		return HTTP_UNSENT;
-	if (result == CURLE_OPERATION_TIMEDOUT && request_size == 0)
-		return HTTP_UNSENT;
-	return HTTP_LOST;
+	return connect_status >= 300 ? HTTP_UNSENT : HTTP_LOST;
 }
 
 enum http_fate http_transfer_read(const struct http_transfer *transfer, CURLcode result,

@@ -43,7 +43,8 @@ const char *http_transfer_error(const struct http_transfer *transfer, CURLcode r
 void http_transfer_traffic(const struct http_transfer *transfer, uint64_t *out_bytes_out,
                            uint64_t *out_bytes_in);
 
-/* The decision itself. request_size: bytes of request that were written to a connection. */
+/* The decision itself. request_size: bytes of request that were written to a connection; what asks a
+ * proxy for a tunnel counts as well, so behind one "unsent" is said less often than it could be. */
 enum http_fate http_fate_of(CURLcode result, long status, long connect_status, long request_size);
 
 #endif

@@ -764,8 +764,21 @@ static void with_mutual_tls_only_the_right_certificates_speak(void **state)
 	pki_fini(&other);
 }
 
-/* A proxy that says no to everything, until it is killed. */
-static pid_t start_refusing_proxy(uint16_t *out_port)
+/* Says head to whoever asks, then more again and again, until the other side has had enough. */
+static void speak(int peer, const char *head, const char *more, unsigned pause_us)
+{
+	char request[4096];
+	ssize_t sent = read(peer, request, sizeof(request));
+	if (sent > 0)
+		sent = write(peer, head, strlen(head));
+	while (more != NULL && sent > 0) {
+		usleep(pause_us);
+		sent = write(peer, more, strlen(more));
+	}
+}
+
+/* A server, or a proxy, that says the same to everything, until it is killed. */
+static pid_t start_parrot(const char *head, const char *more, unsigned pause_us, uint16_t *out_port)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET };
 	socklen_t size = sizeof(address);
@@ -777,17 +790,68 @@ static pid_t start_refusing_proxy(uint16_t *out_port)
 	*out_port = ntohs(address.sin_port);
 	pid_t pid = fork();
 	while (pid == 0) {
-		static const char no[] = "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n";
-		char request[4096];
 		int peer = accept(fd, NULL, NULL);
-		if (peer < 0 || read(peer, request, sizeof(request)) <= 0 ||
-		    write(peer, no, sizeof(no) - 1) <= 0)
+		if (peer < 0)
 			_exit(1);
+		speak(peer, head, more, pause_us);
 		close(peer);
 	}
 	close(fd);
 	assert_true(pid > 0);
 	return pid;
+}
+
+static void end_parrot(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static void an_answer_without_end_is_unknown_and_costs_little(void **state)
+{
+	needs_devchain();
+	static const struct {
+		const char *head, *more;
+		unsigned pause_us;
+	} ways[] = {
+		{ "HTTP/1.1 200 OK\r\n\r\n",
+		  "{\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+		  0 },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "xxxxxxxxxxxxxxxx", 0 },
+		{ "HTTP/1.1 200 OK\r\n", "X-More: more and more and more and more and more\r\n",
+		  0 },
+		{ "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", 0 },
+		{ "HTTP/1.1 200 OK\r\n\r\n", " ", 50000 },
+		{ "SSH-2.0-OpenSSH_9.2\r\n", NULL, 0 },
+		{ "HTTP/1.1 301 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+		  NULL, 0 },
+	};
+	struct chain_world *world = *state;
+	struct world_lane lane = { .lane = 9, .fence = 1 };
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		struct world_anchor anchor;
+		char url[64];
+		const char *urls[] = { url };
+		uint16_t port;
+		pid_t pid = start_parrot(ways[i].head, ways[i].more, ways[i].pause_us, &port);
+		(void)snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
+		world_disconnect(world);
+		world->options.endpoints = urls;
+		world->options.connect_timeout_ms = 300;
+		world->options.answer_timeout_ms = 300;
+		world_connect(world);
+		world_anchor(&anchor, &lane, 190 + i, one_chain);
+		const struct world_answer *submit = world_submit(world, &lane, &anchor);
+		const struct world_answer *head = world_head(world, lane.lane);
+		end_parrot(pid);
+		assert_outcome(submit, MAINCHAIN_UNKNOWN);
+		assert_outcome(head, MAINCHAIN_UNKNOWN);
+		struct mainchain_endpoint_status status;
+		setup.adapter->endpoint_status(world->mainchain, 0, &status);
+		assert_int_equal(status.failure_count, 2);
+		assert_true(status.bytes_in < 2u << 20);
+		world_anchor_fini(&anchor);
+	}
 }
 
 static void what_a_proxy_refuses_to_connect_was_not_sent(void **state)
@@ -799,7 +863,7 @@ static void what_a_proxy_refuses_to_connect_was_not_sent(void **state)
 	uint16_t port;
 	char proxy[64];
 	static const char *const url = "https://main-chain.invalid";
-	pid_t pid = start_refusing_proxy(&port);
+	pid_t pid = start_parrot("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", NULL, 0, &port);
 	(void)snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", port);
 	world_disconnect(world);
 	world->options.proxy = proxy;
@@ -807,8 +871,7 @@ static void what_a_proxy_refuses_to_connect_was_not_sent(void **state)
 	world_connect(world);
 	world_anchor(&anchor, &lane, 180, one_chain);
 	const struct world_answer *answer = world_submit(world, &lane, &anchor);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	end_parrot(pid);
 	assert_outcome(answer, MAINCHAIN_UNSENT);
 	assert_non_null(strstr(answer->detail, "403"));
 	world_anchor_fini(&anchor);
@@ -851,6 +914,7 @@ static int run_contract(void)
 		TEST(a_reload_takes_new_options_or_keeps_the_old),
 		TEST(with_mutual_tls_only_the_right_certificates_speak),
 		TEST(what_a_proxy_refuses_to_connect_was_not_sent),
+		TEST(an_answer_without_end_is_unknown_and_costs_little),
 	};
 	return cmocka_run_group_tests_name("mainchain", tests, NULL, NULL);
 }

@@ -74,7 +74,7 @@ struct config_spool {
 	uint64_t
 		retention_size_bytes; /* and beyond this many bytes of them not even so long. 0: any. */
 	uint64_t history_ms;          /* Headers, entries and receipts live so long. 0: for ever. */
-	uint64_t quarantine_size_bytes;
+	uint64_t quarantine_size_bytes; /* Of one chain. */
 };
 
 struct config_limits {

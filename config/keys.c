@@ -183,9 +183,10 @@ static const struct config_key keys[] = {
 	          "then only the edge can prove its blocks. 0: for ever, about 300 bytes per "
 	          "block." },
 	{ "spool.quarantine-size", CONFIG_SIZE, CONFIG_GATEWAY,
-	  ROOT(gateway.spool.quarantine_size_bytes), "256 MiB", MIB(1), TIB(1), .reloadable = true,
-	  .text = "Bytes that quarantine may hold. At most half of spool.size; if it is not given, "
-	          "a quarter of a spool for which it is too large." },
+	  ROOT(gateway.spool.quarantine_size_bytes), "16 MiB", MIB(1), TIB(1), .reloadable = true,
+	  .text = "Bytes of one chain that quarantine keeps whole; beyond it what arrives is only "
+	          "counted and hashed. At most half of spool.size; if it is not given, a quarter "
+	          "of a spool for which it is too large." },
 
 	/* ---- receipts ---- */
 	{ "receipts.key", CONFIG_PATH, CONFIG_GATEWAY, ROOT(gateway.receipts.key), .required = true,

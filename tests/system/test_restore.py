@@ -63,6 +63,31 @@ def test_a_spool_restored_from_a_copy_anchors_nothing_twice(world):
     assert world.audit()["raft-1"]["duplicates"] == 0
 
 
+def test_a_spool_made_from_a_backup_sends_nothing_before_an_operator_has_looked(world):
+    folder = journey(world)
+    backup = world.folder / "sunday.zrx"
+    world.cli("spool", "backup", "--config", world.folder / "gateway.yaml", "--out", backup)
+    feed(folder, 4, 7)
+    world.wait_anchored({"raft-1": 8})
+    world.gateway.stop()
+    spool = pathlib.Path(world.gateway_settings["spool"]["dir"])
+    shutil.rmtree(spool)
+    world.run("zonerelay", "spool", "restore", "--config", world.folder / "gateway.yaml", "--in", backup)
+
+    at = len(world.gateway.log())
+    world.gateway.start()
+    feed(folder, 8, 10)
+    world.wait(lambda: world.cli("status", check=False).returncode == 3, "it asks for attention")
+    world.gateway.wait_log("lane-halted lane=0 why=store-restored", start=at)
+    assert world.audit()["raft-1"]["blocks"] == 8
+    world.cli("adopt", "lane", "0", "--reason", "the disk is new")
+    world.cli("adopt", "store", "--reason", "the disk is new")
+    world.wait_anchored({"raft-1": 11})
+    chain = world.ask("chains", "show", "raft-1")
+    assert chain["next_height"] == 11 and chain["counters"]["lost"] == 4
+    assert world.audit()["raft-1"]["duplicates"] == 0
+
+
 def test_a_main_chain_restored_from_a_copy_gets_what_it_lost_again(world):
     folder = journey(world)
     assert world.main_chain("/dev/snapshot", {"name": "sunday"}) is not None

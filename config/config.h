@@ -1,12 +1,12 @@
 /* config.h -- one YAML file per program, checked against one table of keys (config/keys.h).
  *
- * Loading is all or nothing: every mistake in every file is reported at once as file:line:column and
- * a sentence, and only a configuration without mistakes is given. It is immutable afterwards; a
+ * Loading is all or nothing: every mistake in every file is reported at once as file:line:column
+ * and a sentence, and only a configuration without mistakes is given. It is immutable afterwards; a
  * reload loads a second one and asks config_diff() what is different.
  *
  * Sizes are in bytes, times in milliseconds, whatever unit the file used. Relative paths are
- * relative to the folder of the file that names them, and are given whole. An optional text, path or
- * list that was not given is NULL or empty.
+ * relative to the folder of the file that names them, and are given whole. An optional text, path
+ * or list that was not given is NULL or empty.
  *
  * Threads: a loaded configuration may be read by any thread.
  */
@@ -290,8 +290,8 @@ void config_errors_text(const struct config_errors *errors, struct buffer *out);
 /* Reads path and the folder of chains it names. False: errors says what is wrong, completely. */
 bool config_load(const char *path, enum config_program program, struct config **out_config,
                  struct config_errors *errors) MUST_CHECK;
-/* Only what stands in the file at path, unchecked and without the folder of chains: to find a socket
- * or a folder quickly. Chains have no class. NULL: it cannot be read to its end. */
+/* Only what stands in the file at path, unchecked and without the folder of chains: to find a
+ * socket or a folder quickly. Chains have no class. NULL: it cannot be read to its end. */
 struct config *config_load_brief(const char *path, enum config_program program);
 void config_free(struct config *config); /* NULL is allowed. */
 
@@ -309,8 +309,8 @@ void config_csv_column(const char *text, struct bytes *out_name, unsigned *out_n
 void config_error_at(struct config_errors *errors, const struct config *config, const void *field,
                      const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* What is in force as a YAML file that could be loaded, with defaults, where each value came from as
- * a comment, and secrets masked. Appends. */
+/* What is in force as a YAML file that could be loaded, with defaults, where each value came from
+ * as a comment, and secrets masked. Appends. */
 void config_show_effective(const struct config *config, struct buffer *out);
 
 /* One difference between two configurations. */

@@ -1,8 +1,8 @@
 /* keys.h -- the one table of configuration keys.
  *
  * A row says everything about its key: where it stands in the file, what it may hold, where it goes
- * in struct config, whether SIGHUP can change it, and the sentence that people read. The reader, the
- * checks, "config show", the manual page and the completeness of the samples all come from it.
+ * in struct config, whether SIGHUP can change it, and the sentence that people read. The reader,
+ * the checks, "config show", the manual page and the completeness of the samples all come from it.
  */
 #ifndef ZR_CONFIG_KEYS_H
 #define ZR_CONFIG_KEYS_H

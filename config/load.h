@@ -1,4 +1,4 @@
-/* load.h -- inside config/: what the reader, the checks and "show" share about one configuration. */
+/* load.h -- inside config/: what reader, checks and "show" share about one configuration. */
 #ifndef ZR_CONFIG_LOAD_H
 #define ZR_CONFIG_LOAD_H
 

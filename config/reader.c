@@ -2,8 +2,8 @@
  *
  * The events of libyaml are followed by recursive descent: what may stand where is the table's
  * business, so the depth is the table's too. What is unknown is reported and skipped, and reading
- * goes on, so that all mistakes of a file come out at once; only a file that is not YAML ends there.
- * Anchors, aliases, tags and further documents are refused: nothing here needs them.
+ * goes on, so that all mistakes of a file come out at once; only a file that is not YAML ends
+ * there. Anchors, aliases, tags and further documents are refused: nothing here needs them.
  */
 #include <assert.h>
 #include <stdio.h>

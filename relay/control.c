@@ -1,8 +1,8 @@
 /* control.c -- see control.h. The only file that knows nng.
  *
  * Each slot is one REP context with one aio, and is in one of three states; the aio's callback runs
- * on a thread of nng's, everything else on the owner's. The mailbox hands a slot from the one to the
- * other, so that no two threads ever look at the same slot:
+ * on a thread of nng's, everything else on the owner's. The mailbox hands a slot from the one to
+ * the other, so that no two threads ever look at the same slot:
  *
  *     RECEIVING --- request, decoded ---> OWNED --- control_call_answer() ---> SENDING
  *         ^                                                                      |

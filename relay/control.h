@@ -1,8 +1,8 @@
 /* control.h -- the operator's socket, both ends, and the feed of events. The only user of nng.
  *
  * Requests and answers are proto/control.proto over REQ/REP, events over PUB/SUB, both on local
- * sockets. Who may use them is decided by the permissions of the socket files; who did is known from
- * the peer's credentials.
+ * sockets. Who may use them is decided by the permissions of the socket files; who did is known
+ * from the peer's credentials.
  *
  * nng has threads of its own. They only decode and put calls into a mailbox; everything here is
  * called on the thread that owns the server or the client.

@@ -8,7 +8,7 @@
 
 #define WITHIN_MS_DEFAULT (INT64_C(30) * 86400000)
 
-/* Lists are made again much more often than certificates: they are soon to expire this much later. */
+/* Lists are made again much more often than certificates: "soon" is this much later for them. */
 #define LIST_PART 10
 
 struct listing {

@@ -57,7 +57,7 @@ void cli_json(const struct cli *cli, json_t *take_json);
 /* A hash as a JSON string. */
 json_t *cli_json_hash(const struct hash *hash);
 
-/* The zone file, whole and checked. NULL: its mistakes are printed, and err says that there are some. */
+/* The zone file, whole and checked. NULL: its mistakes are printed, and err says so. */
 struct config *cli_config(struct cli *cli, struct err *err);
 /* Only what stands in the zone file itself, without the folder of chains, to find a socket or the
  * spool quickly. NULL: there is none that can be read. */

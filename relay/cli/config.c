@@ -121,7 +121,7 @@ static bool ends_in(const struct yaml_line *line, const char *end)
 	return line->size >= size && memcmp(line->text + line->size - size, end, size) == 0;
 }
 
-/* Without --effective only what the file says itself: not the defaults, nor groups of nothing else. */
+/* Without --effective only what the file says itself: no defaults, nor groups of nothing else. */
 static void put_given(struct open_groups *groups, const struct yaml_line *line)
 {
 	while (groups->count > 0 && groups->lines[groups->count - 1].indent >= line->indent)

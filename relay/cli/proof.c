@@ -1,4 +1,4 @@
-/* proof.c -- zonerelay proof verify: one block's proof, against nothing but the main chain's keys. */
+/* proof.c -- zonerelay proof verify: a block's proof, against only the main chain's keys. */
 #include <inttypes.h>
 #include <string.h>
 

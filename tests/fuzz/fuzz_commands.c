@@ -1,5 +1,5 @@
-/* Words of a command line, one a line, as the control socket brings them: taken apart or refused; what
- * is taken apart is sent on as words that mean the same. Each word is tried as heights too. */
+/* Words of a command line, one a line, as the control socket brings them: taken apart or refused;
+ * what is taken apart is sent on as words that mean the same. Each word is tried as heights too. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>

@@ -857,7 +857,7 @@ static void the_table_is_in_order(void **state)
 	}
 }
 
-/* Takes the # from lines of keys ("#key: value"), which stand out from those for people ("# ..."). */
+/* Takes the # from lines of keys ("#key: value"); those for people have a blank behind it. */
 static char *uncommented(const char *path)
 {
 	FILE *file = fopen(path, "r");

@@ -292,9 +292,9 @@ static void bind_chain(struct load *load, struct chain_config *chain)
 
 static int compare_chains(const void *left, const void *right)
 {
-	const struct chain_config *const *a = left;
-	const struct chain_config *const *b = right;
-	return strcmp((*a)->name, (*b)->name);
+	const struct config_chain_name *a = left;
+	const struct config_chain_name *b = right;
+	return strcmp(a->chain->name, b->chain->name);
 }
 
 static void sort_chains(struct load *load)
@@ -308,7 +308,7 @@ static void sort_chains(struct load *load)
 		return;
 	}
 	for (size_t i = 0; i < gateway->chain_count; i++)
-		sources->chains_by_name[i] = &gateway->chains[i];
+		sources->chains_by_name[i].chain = &gateway->chains[i];
 	qsort(sources->chains_by_name, gateway->chain_count, sizeof(*sources->chains_by_name),
 	      compare_chains);
 }

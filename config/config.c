@@ -176,8 +176,8 @@ void config_free(struct config *config)
 
 static int compare_name(const void *name, const void *element)
 {
-	const struct chain_config *const *chain = element;
-	return strcmp(name, (*chain)->name);
+	const struct config_chain_name *named = element;
+	return strcmp(name, named->chain->name);
 }
 
 const struct chain_config *config_chain(const struct config *config, const char *name)
@@ -185,10 +185,10 @@ const struct chain_config *config_chain(const struct config *config, const char 
 	const struct config_sources *sources = config->sources;
 	if (sources->chains_by_name == NULL)
 		return NULL;
-	const struct chain_config **found =
-		bsearch(name, (const void *)sources->chains_by_name, config->gateway.chain_count,
+	const struct config_chain_name *found =
+		bsearch(name, sources->chains_by_name, config->gateway.chain_count,
 	                sizeof(*sources->chains_by_name), compare_name);
-	return found == NULL ? NULL : *found;
+	return found == NULL ? NULL : found->chain;
 }
 
 const struct class_config *config_class(const struct config *config, const char *name)

@@ -83,6 +83,8 @@ struct config_limits {
 	uint64_t handshake_burst;
 	uint64_t handshake_timeout_ms;
 	uint64_t idle_timeout_ms;
+	uint64_t frame_timeout_ms; /* From a frame's first byte to its last. */
+	uint64_t stall_timeout_ms; /* Of an agent that takes nothing of what waits for it. */
 	uint64_t frame_bytes;
 	uint64_t chunk_bytes;
 	uint64_t batch_bytes; /* Raw. */

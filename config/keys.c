@@ -15,12 +15,13 @@
 #define HOUR   (60 * MINUTE)
 #define DAY    (24 * HOUR)
 
-#define EVERYWHERE        (CONFIG_GATEWAY | CONFIG_EDGE | CONFIG_DEVCHAIN)
-#define ROOT(field)       SECTION_ROOT, offsetof(struct config, field)
-#define CLASS(field)      SECTION_CLASSES, offsetof(struct class_config, field)
-#define CHAIN(field)      SECTION_CHAINS, offsetof(struct chain_config, field)
-#define ROUTE(field)      SECTION_ROUTES, offsetof(struct route_config, field)
-#define EDGE_CHAIN(field) SECTION_EDGE_CHAINS, offsetof(struct edge_chain_config, field)
+#define EVERYWHERE   (CONFIG_GATEWAY | CONFIG_EDGE | CONFIG_DEVCHAIN)
+#define ROOT(field)  .section = SECTION_ROOT, .offset = offsetof(struct config, field)
+#define CLASS(field) .section = SECTION_CLASSES, .offset = offsetof(struct class_config, field)
+#define CHAIN(field) .section = SECTION_CHAINS, .offset = offsetof(struct chain_config, field)
+#define ROUTE(field) .section = SECTION_ROUTES, .offset = offsetof(struct route_config, field)
+#define EDGE_CHAIN(field) \
+	.section = SECTION_EDGE_CHAINS, .offset = offsetof(struct edge_chain_config, field)
 
 static const struct config_choice levels[] = {
 	{ "error", LOG_LEVEL_ERROR },
@@ -117,6 +118,12 @@ static const struct config_key keys[] = {
 	  ROOT(gateway.limits.idle_timeout_ms), "10 min", SECOND, DAY, .reloadable = true,
 	  .text = "A link from which nothing has come for so long is closed. At least twice the "
 	          "heartbeat." },
+	{ "limits.frame-timeout", CONFIG_DURATION, CONFIG_GATEWAY,
+	  ROOT(gateway.limits.frame_timeout_ms), "2 min", SECOND, HOUR, .reloadable = true,
+	  .text = "From a frame's first byte to its last. A slower writer is cut off." },
+	{ "limits.stall-timeout", CONFIG_DURATION, CONFIG_GATEWAY,
+	  ROOT(gateway.limits.stall_timeout_ms), "1 min", SECOND, HOUR, .reloadable = true,
+	  .text = "An agent that takes nothing for so long of what waits for it is cut off." },
 	{ "limits.frame", CONFIG_SIZE, CONFIG_GATEWAY, ROOT(gateway.limits.frame_bytes), "2 MiB",
 	  MIB(2), MIB(16),
 	  .text = "Largest frame in either direction. A peer that sends a larger one is cut off." },
@@ -478,27 +485,27 @@ static const struct config_key keys[] = {
 	          "checks the evidence itself, and not only the gateway's signature." },
 };
 
-#define ITEMS(part) offsetof(struct config, part)
+#define ITEMS(type, items, count, name)                                                   \
+	.item_size = sizeof(struct type), .items_offset = offsetof(struct config, items), \
+	.count_offset = offsetof(struct config, count), .name_offset = offsetof(struct type, name)
 static const struct config_section_row section_rows[SECTION_COUNT] = {
 	[SECTION_ROOT] = { .path = "", .programs = EVERYWHERE },
-	[SECTION_CLASSES] = { "classes", CONFIG_GATEWAY, true, sizeof(struct class_config),
-	                      ITEMS(gateway.classes), ITEMS(gateway.class_count),
-	                      offsetof(struct class_config, name), 256, .reloadable = true,
+	[SECTION_CLASSES] = { "classes", CONFIG_GATEWAY, .named = true, .reloadable = true,
+	                      ITEMS(class_config, gateway.classes, gateway.class_count, name),
+	                      .count_max = 256,
 	                      .text = "Groups of chains that are treated alike. The class "
 	                              "\"default\" is always there." },
-	[SECTION_CHAINS] = { "chains", CONFIG_GATEWAY, false, sizeof(struct chain_config),
-	                     ITEMS(gateway.chains), ITEMS(gateway.chain_count),
-	                     offsetof(struct chain_config, name), 200000, .reloadable = true,
+	[SECTION_CHAINS] = { "chains", CONFIG_GATEWAY, .reloadable = true,
+	                     ITEMS(chain_config, gateway.chains, gateway.chain_count, name),
+	                     .count_max = 200000,
 	                     .text = "Chains that agents may bring. One line enrols a chain." },
-	[SECTION_ROUTES] = { "gateway.routes", CONFIG_EDGE, false, sizeof(struct route_config),
-	                     ITEMS(edge.routes), ITEMS(edge.route_count),
-	                     offsetof(struct route_config, address.text), 16, .reloadable = true,
-	                     .required = true,
+	[SECTION_ROUTES] = { "gateway.routes", CONFIG_EDGE, .reloadable = true, .required = true,
+	                     ITEMS(route_config, edge.routes, edge.route_count, address.text),
+	                     .count_max = 16,
 	                     .text = "Ways to the one gateway, in order of preference." },
-	[SECTION_EDGE_CHAINS] = { "chains", CONFIG_EDGE, false, sizeof(struct edge_chain_config),
-	                          ITEMS(edge.chains), ITEMS(edge.chain_count),
-	                          offsetof(struct edge_chain_config, name), 256, .required = true,
-	                          .text = "Chains that this agent brings." },
+	[SECTION_EDGE_CHAINS] = { "chains", CONFIG_EDGE, .required = true,
+	                          ITEMS(edge_chain_config, edge.chains, edge.chain_count, name),
+	                          .count_max = 256, .text = "Chains that this agent brings." },
 };
 
 static const char *const type_names[CONFIG_TYPE_COUNT] = {

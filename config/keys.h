@@ -49,15 +49,15 @@ struct config_key {
 	enum config_type type;
 	unsigned programs; /* enum config_program, as bits. */
 	enum config_section section;
+	bool required;
+	bool reloadable;
+	bool ledger_only;   /* Of a source: says nothing where it is a folder of blocks. */
+	bool secret;        /* May hold a password: "config show" masks it. */
 	size_t offset;      /* In the struct of its section. */
 	const char *normal; /* The default as it would be written; NULL: none. */
 	uint64_t min, max;  /* Both within. max 0: no limit but the type's own. */
 	const char *unit;   /* What an integer counts. */
 	const struct config_choice *choices;
-	bool required;
-	bool reloadable;
-	bool ledger_only; /* Of a source: says nothing where it is a folder of blocks. */
-	bool secret;      /* May hold a password: "config show" masks it. */
 	const char *text;
 };
 
@@ -65,13 +65,13 @@ struct config_key {
 struct config_section_row {
 	const char *path; /* "classes", "gateway.routes"; of the root: "". */
 	unsigned programs;
-	bool named;       /* A mapping from names to items, not a list of items. */
+	bool named;      /* A mapping from names to items, not a list of items. */
+	bool reloadable; /* May items come and go? */
+	bool required;
 	size_t item_size; /* 0 for the root. */
 	size_t items_offset, count_offset;
 	size_t name_offset; /* Of the item's name, by which two are told apart. */
 	size_t count_max;
-	bool reloadable; /* May items come and go? */
-	bool required;
 	const char *text;
 };
 

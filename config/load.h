@@ -25,10 +25,14 @@ struct config_items {
 	size_t row_first, row_count; /* In the table of keys. */
 };
 
+struct config_chain_name {
+	const struct chain_config *chain;
+};
+
 struct config_sources {
 	struct arena arena;
 	struct config_items sections[SECTION_COUNT];
-	const struct chain_config **chains_by_name; /* Owned. */
+	struct config_chain_name *chains_by_name; /* Owned; sorted. */
 };
 
 /* One load under way. */

@@ -260,13 +260,12 @@ static bool read_list(struct yaml_reader *reader, const struct config_key *key, 
 		read_element(reader, key, elements);
 	bool good = !elements->bad && !reader->dead;
 	struct value_place where = value_place(reader);
+	struct value_texts texts = { .items = elements->texts, .count = elements->count };
 	struct err err;
-	size_t bad;
-	if (good &&
-	    !value_parse_list(key, &where, elements->texts, elements->count, field, &bad, &err)) {
-		bool one = bad < elements->count;
-		report_value(reader, key, one ? &elements->places[bad] : &place,
-		             one ? &elements->texts[bad] : NULL, &err);
+	if (good && !value_parse_list(key, &where, &texts, field, &err)) {
+		bool one = texts.bad < texts.count;
+		report_value(reader, key, one ? &elements->places[texts.bad] : &place,
+		             one ? &elements->texts[texts.bad] : NULL, &err);
 		good = false;
 	}
 	free(elements);
@@ -297,6 +296,7 @@ static void read_value(struct yaml_reader *reader, const struct config_key *key,
 static void read_mapping(struct yaml_reader *reader, const struct mapping *mapping);
 
 /* Reads the item that begins with the present event. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table nests keys. */
 static void read_item(struct yaml_reader *reader, enum config_section section, const char *name,
                       const struct config_origin *place)
 {
@@ -329,6 +329,7 @@ static void read_item(struct yaml_reader *reader, enum config_section section, c
 }
 
 /* "classes:": names, and a group for each. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table nests keys. */
 static void read_named_items(struct yaml_reader *reader, enum config_section section)
 {
 	const struct config_key name_key = { .path = "a name", .type = CONFIG_NAME };
@@ -345,6 +346,7 @@ static void read_named_items(struct yaml_reader *reader, enum config_section sec
 	}
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table nests keys. */
 static void read_section(struct yaml_reader *reader, enum config_section section)
 {
 	const struct config_section_row *row = config_section_at(section);
@@ -444,6 +446,7 @@ static void report_unknown(struct yaml_reader *reader, const struct mapping *map
 }
 
 /* The present event is the value of the key called inner. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table nests keys. */
 static void read_member(struct yaml_reader *reader, const struct mapping *mapping,
                         struct seen *seen, const char *inner, const struct config_origin *place)
 {
@@ -494,6 +497,7 @@ static bool inner_path(const struct yaml_reader *reader, const struct mapping *m
 }
 
 /* The present event is the beginning of the mapping; afterwards it is its end. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as the table nests keys. */
 static void read_mapping(struct yaml_reader *reader, const struct mapping *mapping)
 {
 	struct seen seen = { .count = 0 };
@@ -559,7 +563,9 @@ static bool open_reader(struct yaml_reader *reader, struct load *load, const cha
 /* Up to the beginning of the one document; false if there is none. */
 static bool begin_document(struct yaml_reader *reader)
 {
-	if (!next(reader) || !next(reader)) /* The stream, then the document. */
+	bool begun = next(reader);     /* The stream, */
+	begun = begun && next(reader); /* then the document. */
+	if (!begun)
 		return false;
 	if (at(reader, YAML_DOCUMENT_START_EVENT))
 		return next(reader);
@@ -571,9 +577,9 @@ static bool begin_document(struct yaml_reader *reader)
 
 static void end_document(struct yaml_reader *reader)
 {
-	if (!next(reader) || !next(reader))
-		return;
-	if (at(reader, YAML_STREAM_END_EVENT))
+	bool ended = next(reader);
+	ended = ended && next(reader);
+	if (!ended || at(reader, YAML_STREAM_END_EVENT))
 		return;
 	struct config_origin place = here(reader);
 	errors_add(reader->load->errors, &place, "only one document is read from a file");

@@ -25,6 +25,7 @@ bool sources_new(struct config *config, struct err *err)
 	find_rows(sources);
 	/* The root is one item that is there already. */
 	struct config_items *root = &sources->sections[SECTION_ROOT];
+	assert(root->row_count > 0);
 	root->items = (char *)config;
 	root->count = root->capacity = 1;
 	root->places = calloc(1, sizeof(*root->places));

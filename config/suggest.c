@@ -88,7 +88,7 @@ static void consider_all(struct guess *guess, const char *inner, const char *pat
 }
 
 bool suggest_key(const struct config *config, enum config_section section, const char *inner,
-                 char out[static SUGGEST_SIZE])
+                 char out[static SUGGEST_SIZE]) /* NOLINT(readability-non-const-parameter) */
 {
 	size_t size = strlen(inner);
 	struct guess guess = { inner, size < 4 ? 2 : size < 12 ? 3 : 4, out, false };

@@ -306,6 +306,9 @@ static bool is_printable(struct bytes text)
 static bool parse_scalar(const struct config_key *key, const struct value_place *place,
                          struct bytes text, void *field, struct err *err)
 {
+	if (text.size > CONFIG_SCALAR_MAX)
+		return err_set(err, ZR_INVALID, "must have at most %d characters",
+		               CONFIG_SCALAR_MAX);
 	if (!is_printable(text))
 		return err_set(err, ZR_INVALID, "must not hold control characters");
 	switch (key->type) {
@@ -357,27 +360,24 @@ static bool refuse_count(const struct config_key *key, struct err *err)
 }
 
 bool value_parse_list(const struct config_key *key, const struct value_place *place,
-                      const struct bytes *texts, size_t count, void *field, size_t *out_bad,
-                      struct err *err)
+                      struct value_texts *texts, void *field, struct err *err)
 {
 	assert(config_type_is_list(key->type) && key->max > 0);
-	*out_bad = count;
+	size_t count = texts->count;
+	texts->bad = count;
 	if (count < key->min || count > key->max)
 		return refuse_count(key, err);
-	size_t item_size = key->type == CONFIG_ADDRESS_LIST ? sizeof(struct config_address)
-	                                                    : sizeof(const char *);
+	bool addresses = key->type == CONFIG_ADDRESS_LIST;
+	size_t item_size = addresses ? sizeof(struct config_address) : sizeof(const char *);
 	char *items = arena_alloc(place->arena, (count + 1) * item_size);
 	if (items == NULL)
 		return refuse_memory(err);
 	for (size_t i = 0; i < count; i++) {
-		*out_bad = i;
-		if (texts[i].size > CONFIG_SCALAR_MAX)
-			return err_set(err, ZR_INVALID, "must have at most %d characters",
-			               CONFIG_SCALAR_MAX);
-		if (!parse_scalar(key, place, texts[i], items + i * item_size, err))
+		texts->bad = i;
+		if (!parse_scalar(key, place, texts->items[i], items + i * item_size, err))
 			return false;
 	}
-	if (key->type == CONFIG_ADDRESS_LIST)
+	if (addresses)
 		*(struct config_addresses *)field = (struct config_addresses){
 			(const struct config_address *)(const void *)items, count
 		};
@@ -429,9 +429,9 @@ void value_set_normal(const struct config_key *key, const struct value_place *pl
 		return;
 	struct err err;
 	struct bytes text = bytes_of_string(key->normal);
-	size_t bad;
+	struct value_texts texts = { .items = &text, .count = 1 };
 	bool good = config_type_is_list(key->type)
-	                    ? value_parse_list(key, place, &text, 1, field, &bad, &err)
+	                    ? value_parse_list(key, place, &texts, field, &err)
 	                    : value_parse(key, place, text, field, &err);
 	assert(good || place->arena->failed);
 }

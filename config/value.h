@@ -23,11 +23,16 @@ bool config_type_is_list(enum config_type type);
  * Errors: ZR_INVALID  with a sentence that goes after the key's name: "must be ...". */
 bool value_parse(const struct config_key *key, const struct value_place *place, struct bytes text,
                  void *field, struct err *err) MUST_CHECK;
-/* Parses count scalars into field (of a key that is a list). *out_bad is the one that failed, or
- * count where it is their number. */
+/* The elements of a list, as texts. */
+struct value_texts {
+	const struct bytes *items;
+	size_t count;
+	size_t bad; /* After a failure: the one that failed, or count where it is their number. */
+};
+
+/* Parses texts into field (of a key that is a list). Errors: ZR_INVALID  likewise. */
 bool value_parse_list(const struct config_key *key, const struct value_place *place,
-                      const struct bytes *texts, size_t count, void *field, size_t *out_bad,
-                      struct err *err) MUST_CHECK;
+                      struct value_texts *texts, void *field, struct err *err) MUST_CHECK;
 /* Parses the default of key, which the table guarantees to be a good one; clears the field where
  * there is none. */
 void value_set_normal(const struct config_key *key, const struct value_place *place, void *field);

@@ -3,6 +3,7 @@
 #include "proto/link.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "proto/compress.h"
 #include "proto/frame.h"
@@ -442,6 +443,32 @@ static bool scan(struct bytes body, size_t *out_body_count, size_t *out_unknown_
 
 /* ---- frames ---- */
 
+/* Texts for people are logged between double quotes, which no peer shall close. */
+static void unquote(char *text)
+{
+	while ((text = strchr(text, '"')) != NULL)
+		*text = '\'';
+}
+
+static void unquote_texts(const Zonerelay__Link__Frame *frame)
+{
+	if (frame->body_case == ZONERELAY__LINK__FRAME__BODY_HELLO)
+		unquote(frame->hello->software);
+	else if (frame->body_case == ZONERELAY__LINK__FRAME__BODY_REJECT)
+		unquote(frame->reject->detail);
+	else if (frame->body_case == ZONERELAY__LINK__FRAME__BODY_RESEND)
+		unquote(frame->resend->reason);
+	else if (frame->body_case == ZONERELAY__LINK__FRAME__BODY_GOODBYE)
+		unquote(frame->goodbye->detail);
+	else if (frame->body_case == ZONERELAY__LINK__FRAME__BODY_CHAIN_UPDATE)
+		unquote(frame->chain_update->welcome->reason);
+	if (frame->body_case != ZONERELAY__LINK__FRAME__BODY_WELCOME)
+		return;
+	unquote(frame->welcome->software);
+	for (size_t i = 0; i < frame->welcome->n_chains; i++)
+		unquote(frame->welcome->chains[i]->reason);
+}
+
 enum link_decoded link_frame_decode(struct bytes body, Zonerelay__Link__Frame **out_frame,
                                     struct err *err)
 {
@@ -469,6 +496,7 @@ enum link_decoded link_frame_decode(struct bytes body, Zonerelay__Link__Frame **
 		link_frame_free(frame);
 		return LINK_BAD;
 	}
+	unquote_texts(frame);
 	*out_frame = frame;
 	return LINK_FRAME;
 }

@@ -125,6 +125,7 @@ bool command_parse(const char *const *words, size_t word_count, struct command_l
 	struct command_line line = { .verbs = words };
 	if (!find_command(words, word_count, &line, err))
 		return false;
+	assert(line.row != NULL);
 	bool options_end = false;
 	for (size_t i = line.verb_count; i < word_count; i++) {
 		const char *word = words[i];
@@ -227,6 +228,7 @@ static bool take_number(const char **cursor, uint64_t *out_number)
 /* "5", "5..9" or "5.." at *cursor. */
 static bool take_range(const char **cursor, uint64_t *out_from, uint64_t *out_to)
 {
+	*out_from = 0;
 	if (!take_number(cursor, out_from))
 		return false;
 	*out_to = *out_from;

@@ -250,8 +250,7 @@ static bool listen_on(nng_socket socket, const char *path, const char *group, st
 	return true;
 }
 
-static bool open_sockets(struct control_server *server,
-                         const struct control_server_options *options, struct err *err)
+static bool open_sockets(struct control_server *server, struct err *err)
 {
 	int code = nng_rep0_open(&server->requests);
 	server->requests_open = code == 0;
@@ -288,8 +287,8 @@ bool control_server_start(struct control_server **out_server,
 	if (server == NULL)
 		return err_set(err, ZR_NO_MEMORY, "control socket");
 	list_init(&server->waiting);
-	if (!mailbox_new(&server->calls, CONTROL_CALLS_MAX, err) ||
-	    !open_sockets(server, options, err) || !open_slots(server, err) ||
+	if (!mailbox_new(&server->calls, CONTROL_CALLS_MAX, err) || !open_sockets(server, err) ||
+	    !open_slots(server, err) ||
 	    !listen_on(server->requests, options->socket, options->group, err) ||
 	    !listen_on(server->events, options->events, options->group, err)) {
 		control_server_stop(server);
@@ -415,13 +414,10 @@ static bool exchange(nng_socket socket, struct bytes body, const char *path, nng
 	return code == 0 || fail(err, "receive from", path, code);
 }
 
-static bool ask_on(nng_socket socket, const char *path, struct bytes body, int timeout_ms,
+static bool ask_on(nng_socket socket, const char *path, struct bytes body,
                    Zonerelay__Control__Response **out_response, struct err *err)
 {
-	nng_msg *reply;
-	(void)nng_socket_set_ms(socket, NNG_OPT_SENDTIMEO, timeout_ms);
-	(void)nng_socket_set_ms(socket, NNG_OPT_RECVTIMEO, timeout_ms);
-	(void)nng_socket_set_ms(socket, NNG_OPT_REQ_RESENDTIME, RESEND_MS);
+	nng_msg *reply = NULL;
 	if (!dial(socket, path, err) || !exchange(socket, body, path, &reply, err))
 		return false;
 	bool decoded = control_response_decode(message_bytes(reply), out_response, err);
@@ -440,8 +436,10 @@ bool control_ask(const char *socket, const struct control_request *request, int 
 		if (code != 0) {
 			fail(err, "open", "a socket", code);
 		} else {
-			asked = ask_on(requests, socket, buffer_bytes(&body), timeout_ms,
-			               out_response, err);
+			(void)nng_socket_set_ms(requests, NNG_OPT_SENDTIMEO, timeout_ms);
+			(void)nng_socket_set_ms(requests, NNG_OPT_RECVTIMEO, timeout_ms);
+			(void)nng_socket_set_ms(requests, NNG_OPT_REQ_RESENDTIME, RESEND_MS);
+			asked = ask_on(requests, socket, buffer_bytes(&body), out_response, err);
 			(void)nng_close(requests);
 		}
 	}

@@ -25,8 +25,6 @@
 #define DELIVERY_GRACE_MS 5000
 #define DESCRIPTORS_SPARE 128 /* Spool, logs, sockets of delivery, control and HTTP. */
 #define LISTEN_BACKLOG    1024
-#define OUT_STALL_MAX_MS  60000
-#define FRAME_MAX_MS      120000
 #define CONN_TURN_BYTES   (256u << 10)
 #define TICKET_KEYS_TICKS (24u * 3600u * 1000u / GATEWAY_TICK_MS)
 
@@ -337,8 +335,8 @@ static struct conn_limits conn_limits_of(const struct config_limits *limits)
 	struct conn_limits conn = conn_limits_default();
 	conn.frame_max_bytes = (uint32_t)limits->frame_bytes;
 	conn.out_max_bytes = limits->link_out_bytes;
-	conn.frame_max_ms = FRAME_MAX_MS;
-	conn.out_stall_max_ms = OUT_STALL_MAX_MS;
+	conn.frame_max_ms = (int64_t)limits->frame_timeout_ms;
+	conn.out_stall_max_ms = (int64_t)limits->stall_timeout_ms;
 	conn.turn_max_bytes = CONN_TURN_BYTES;
 	return conn;
 }

@@ -11,6 +11,7 @@
 
 #define SHUTDOWN_RETRY_MS  5000
 #define TAKEOVER_SILENT_MS 60000 /* An active agent this long without a batch may be replaced. */
+#define PARTIAL_STALL_MS   30000 /* A batch that has not grown for so long makes room for others. */
 #define SHARE_SLICE_BYTES  (64u << 10)
 
 static void set_limits(struct links *links)
@@ -67,6 +68,11 @@ size_t links_open_count(const struct links *links)
 size_t links_greeting_count(const struct links *links)
 {
 	return links->greeting_count;
+}
+
+uint64_t links_ended_count(const struct links *links, enum conn_reason reason)
+{
+	return links->ended[reason];
 }
 
 /* ---- how batches end ---- */
@@ -244,6 +250,9 @@ void links_tick(struct links *links)
 		bool several = chain->carriers.next != chain->carriers.prev;
 		if (several)
 			replace_silent(links, chain, now_ms);
+		/* It goes on if its memory was not needed meanwhile. */
+		if (now_ms - chain->partial.piece_ms >= PARTIAL_STALL_MS)
+			chain->partial.attended = false;
 	}
 }
 

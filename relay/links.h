@@ -70,6 +70,8 @@ void links_reconfigure(struct links *links);
 
 size_t links_open_count(const struct links *links);
 size_t links_greeting_count(const struct links *links);
+/* Connections that were open and ended for this reason. */
+uint64_t links_ended_count(const struct links *links, enum conn_reason reason);
 
 /* One connected agent, for people. */
 struct link_view {

@@ -147,6 +147,12 @@ static void print_links(const struct gateway *gateway, struct buffer *out)
 {
 	const struct net_totals *totals = net_totals(gateway->net);
 	print_listeners(gateway, out);
+	head(out, "connections_ended_total", "counter",
+	     "Connections that were open, by why they ended.");
+	for (size_t reason = 0; reason < CONN_REASON_COUNT; reason++)
+		buffer_printf(out, PREFIX "connections_ended_total{reason=\"%s\"} %" PRIu64 "\n",
+		              conn_reason_name((enum conn_reason)reason),
+		              links_ended_count(gateway->links, (enum conn_reason)reason));
 	gauge(out, "links_open", (double)links_open_count(gateway->links), "Agents connected.");
 	head(out, "link_bytes_total", "counter", "Bytes on links of agents, TLS included.");
 	sample(out, "link_bytes_total", "direction=\"in\"", (double)totals->wire_bytes_in);

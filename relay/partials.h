@@ -36,7 +36,8 @@ struct partial {
 	struct batch_header header;
 	uint8_t *data; /* Owned, header.size long. */
 	size_t received;
-	bool attended; /* Its agent is connected: it is not evicted for others. */
+	bool attended;    /* Its agent is connected and goes on: it is not evicted for others. */
+	int64_t piece_ms; /* When its last piece came; whoever adds it says so. */
 };
 
 void partials_init(struct partials *partials, size_t budget_bytes);

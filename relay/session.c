@@ -178,6 +178,7 @@ static void on_close(struct conn *conn, enum conn_reason reason, const char *tex
 	struct session *session = arg;
 	log_info("link-closed", "agent=%s address=%s why=%s detail=\"%s\"", conn_peer(conn)->id,
 	         conn_peer(conn)->address, conn_reason_name(reason), text);
+	session->links->ended[reason]++;
 	if (session->state != SESSION_CLOSED)
 		detach(session);
 	if (session->welcomed)

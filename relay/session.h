@@ -78,6 +78,7 @@ struct links {
 	struct buffer frame; /* Scratch. */
 	size_t open_count, greeting_count;
 	uint64_t number_next;
+	uint64_t ended[CONN_REASON_COUNT]; /* Connections that were open, by why they ended. */
 	bool stopping;
 };
 

@@ -59,6 +59,24 @@ static bool read_header(const struct links *links, const Zonerelay__Link__BatchH
 	return true;
 }
 
+/* A batch is booked whole with its first piece. Of those, one link may have begun as many at once as
+ * its credit is large, or a single larger one: else one agent with many chains, or with pieces that never
+ * come, would take the memory that all others need. */
+static bool begun_enough(const struct session_chain *place, size_t size)
+{
+	const struct session *session = place->session;
+	uint64_t begun = 0;
+	for (size_t i = 0; i < session->chain_count; i++) {
+		const struct session_chain *other = &session->chains[i];
+		const struct chain *chain = other->chain;
+		if (other != place && chain != NULL && chain->active == other &&
+		    chain->partial.data != NULL)
+			begun += chain->partial.header.size;
+	}
+	return begun > 0 &&
+	       begun + size > session->links->options.config->gateway.limits.credit_bytes;
+}
+
 /* The first piece of a batch. False: the batch is answered. */
 static bool begin(struct session_chain *place, const Zonerelay__Link__Chunk *chunk,
                   const struct hash *content)
@@ -83,6 +101,12 @@ static bool begin(struct session_chain *place, const Zonerelay__Link__Chunk *chu
 		return false;
 	}
 	session_chain_give_back(place); /* What was begun before is given up. */
+	if (begun_enough(place, header.size)) {
+		links->options.counters->rejected_busy++;
+		refuse(place, REASON(BUSY), ACTION(RETRY_AFTER), content,
+		       "this link has begun enough batches");
+		return false;
+	}
 	if (!partial_begin(links->options.partials, &chain->partial, &header)) {
 		links->options.counters->rejected_busy++;
 		refuse(place, REASON(BUSY), ACTION(RETRY_AFTER), content,
@@ -91,6 +115,8 @@ static bool begin(struct session_chain *place, const Zonerelay__Link__Chunk *chu
 	}
 	(void)snprintf(chain->partial_agent, sizeof(chain->partial_agent), "%s",
 	               place->session->agent);
+	/* Refused before, perhaps; now all of its pieces are wanted. */
+	place->skipped = (struct hash){ { 0 } };
 	return true;
 }
 
@@ -145,6 +171,7 @@ static bool take(struct session_chain *place, const Zonerelay__Link__Chunk *chun
 		       "longer than its header says");
 		return false;
 	}
+	chain->partial.piece_ms = clock_monotonic_ms(links->options.clock);
 	place->partial_bytes += data.size;
 	place->partial_batches += chunk->offset == 0 ? 1 : 0;
 	if (step == PARTIAL_WHOLE)

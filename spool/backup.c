@@ -48,7 +48,8 @@ static void keep_pace(struct backup *backup)
 	int64_t due_ms = backup->began_ms + (int64_t)(backup->out.byte_count * 1000 / pace);
 	int64_t wait_ms = due_ms - clock_monotonic_ms(clock_system());
 	if (wait_ms > 0) {
-		struct timespec wait = { wait_ms / 1000, (wait_ms % 1000) * 1000000 };
+		struct timespec wait = { (time_t)(wait_ms / 1000),
+			                 (long)(wait_ms % 1000) * 1000000 };
 		nanosleep(&wait, NULL);
 	}
 }

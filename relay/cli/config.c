@@ -62,7 +62,7 @@ static int report_errors(const struct cli *cli, const struct config_errors *erro
 /* Loads the file; otherwise *out_status is what to exit with. */
 static bool load(struct cli *cli, struct config **out_config, int *out_status)
 {
-	enum config_program program;
+	enum config_program program = CONFIG_GATEWAY;
 	struct config_errors errors = CONFIG_NO_ERRORS;
 	if (!find_program(cli, &program)) {
 		*out_status = cli_usage(cli, "--program is gateway, edge or devchain, not %s",
@@ -161,7 +161,7 @@ int cli_config_show(struct cli *cli)
 	struct config *config = NULL;
 	struct buffer text = BUFFER_EMPTY;
 	struct err err;
-	int status;
+	int status = EXIT_OK;
 	if (!load(cli, &config, &status))
 		return status;
 	config_show_effective(config, &text);
@@ -174,7 +174,6 @@ int cli_config_show(struct cli *cli)
 		(void)fwrite(text.data, 1, text.size, stdout);
 	else
 		print_given(&text);
-	status = status == EXIT_FAILED ? status : EXIT_OK;
 	buffer_fini(&text);
 	config_free(config);
 	return status;

@@ -13,6 +13,7 @@
 #define COLUMNS_MAX    14
 #define CELL_SIZE      200
 #define UNKNOWN_LENGTH 4096
+#define INDENT_MAX     16 /* What is nested deeper is "...". */
 
 /* ---- values ---- */
 
@@ -80,6 +81,25 @@ static bool is_pair(const json_t *list)
 	       json_is_integer(json_array_get(list, 1));
 }
 
+static void print_scalar(const char *key, const json_t *value, char *text, size_t size)
+{
+	if (json_is_integer(value))
+		print_integer(key, json_integer_value(value), text, size);
+	else if (json_is_real(value))
+		(void)snprintf(text, size, "%.1f", json_real_value(value));
+	else if (json_is_boolean(value))
+		(void)snprintf(text, size, "%s", json_is_true(value) ? "yes" : "no");
+	else if (json_is_string(value))
+		(void)snprintf(text, size, "%s", json_string_value(value));
+	else if (is_pair(value))
+		(void)snprintf(text, size, "%" JSON_INTEGER_FORMAT "..%" JSON_INTEGER_FORMAT,
+		               json_integer_value(json_array_get(value, 0)),
+		               json_integer_value(json_array_get(value, 1)));
+	else
+		(void)snprintf(text, size,
+		               json_is_object(value) || json_is_array(value) ? "..." : "-");
+}
+
 /* Values of a list, joined. */
 static void print_list(const json_t *list, char *text, size_t size)
 {
@@ -90,8 +110,8 @@ static void print_list(const json_t *list, char *text, size_t size)
 	json_array_foreach(list, index, item)
 	{
 		char cell[CELL_SIZE];
-		int more = snprintf(text + used, size - used, "%s%s", index == 0 ? "" : ", ",
-		                    print_value("", item, cell, sizeof(cell)));
+		print_scalar("", item, cell, sizeof(cell));
+		int more = snprintf(text + used, size - used, "%s%s", index == 0 ? "" : ", ", cell);
 		if (more < 0 || (size_t)more >= size - used)
 			return;
 		used += (size_t)more;
@@ -100,23 +120,10 @@ static void print_list(const json_t *list, char *text, size_t size)
 
 const char *print_value(const char *key, const json_t *value, char *text, size_t size)
 {
-	if (json_is_integer(value)) {
-		print_integer(key, json_integer_value(value), text, size);
-	} else if (json_is_real(value)) {
-		(void)snprintf(text, size, "%.1f", json_real_value(value));
-	} else if (json_is_boolean(value)) {
-		(void)snprintf(text, size, "%s", json_is_true(value) ? "yes" : "no");
-	} else if (json_is_string(value)) {
-		(void)snprintf(text, size, "%s", json_string_value(value));
-	} else if (is_pair(value)) {
-		(void)snprintf(text, size, "%" JSON_INTEGER_FORMAT "..%" JSON_INTEGER_FORMAT,
-		               json_integer_value(json_array_get(value, 0)),
-		               json_integer_value(json_array_get(value, 1)));
-	} else if (json_is_array(value)) {
+	if (json_is_array(value) && !is_pair(value))
 		print_list(value, text, size);
-	} else {
-		(void)snprintf(text, size, "-");
-	}
+	else
+		print_scalar(key, value, text, size);
 	/* What came from outside does not get to move the cursor. */
 	for (char *c = text; *c != '\0'; c++) {
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
@@ -291,14 +298,16 @@ static const struct view *view_of(enum command command)
 static const json_t *find(const json_t *object, const char *key)
 {
 	char part[64];
-	const char *dot = strchr(key, '.');
-	if (dot == NULL)
-		return json_object_get(object, key);
-	if ((size_t)(dot - key) >= sizeof(part))
-		return NULL;
-	memcpy(part, key, (size_t)(dot - key));
-	part[dot - key] = '\0';
-	return find(json_object_get(object, part), dot + 1);
+	for (const char *dot = strchr(key, '.'); dot != NULL; dot = strchr(key, '.')) {
+		size_t size = (size_t)(dot - key);
+		if (size >= sizeof(part))
+			return NULL;
+		memcpy(part, key, size);
+		part[size] = '\0';
+		object = json_object_get(object, part);
+		key = dot + 1;
+	}
+	return json_object_get(object, key);
 }
 
 /* Characters, not bytes, so that columns stand straight. */
@@ -419,6 +428,7 @@ static bool print_flat_objects(const json_t *list, FILE *out, size_t indent)
 }
 
 /* A list of objects: a table, or each a small page of its own. */
+/* NOLINTNEXTLINE(misc-no-recursion): INDENT_MAX. */
 static void print_objects(const json_t *list, FILE *out, size_t indent)
 {
 	if (print_flat_objects(list, out, indent))
@@ -447,6 +457,7 @@ static void print_sentences(const json_t *list, FILE *out, size_t indent)
 	}
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): INDENT_MAX. */
 static void print_member(const char *key, const json_t *value, size_t width, FILE *out,
                          size_t indent)
 {
@@ -456,7 +467,7 @@ static void print_member(const char *key, const json_t *value, size_t width, FIL
 	(void)fputs(key, out);
 	if (!nested) {
 		put_padding(out, width - strlen(key) + 2);
-		if (json_is_array(value))
+		if (json_is_array(value) && json_array_size(value) == 0)
 			(void)fputs("none", out);
 		else
 			put_coloured(out, key, print_value(key, value, text, sizeof(text)));
@@ -472,6 +483,7 @@ static void print_member(const char *key, const json_t *value, size_t width, FIL
 		print_sentences(value, out, indent + 2);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): INDENT_MAX. */
 static void print_page(const json_t *object, FILE *out, size_t indent)
 {
 	size_t width = 0;

@@ -338,8 +338,12 @@ static bool prove(const struct place *place, uint64_t height, Zonerelay__Link__A
 	struct block_header *headers = calloc((size_t)count, sizeof(headers[0]));
 	struct hash *leaves = calloc((size_t)count, sizeof(leaves[0]));
 	size_t have = 0;
-	bool ok = (headers != NULL && leaves != NULL) || err_set(err, ZR_NO_MEMORY, "headers");
-	ok = ok && agent_headers(place->store, &range, headers, (size_t)count, &have, err);
+	if (headers == NULL || leaves == NULL) {
+		free(headers);
+		free(leaves);
+		return err_set(err, ZR_NO_MEMORY, "headers");
+	}
+	bool ok = agent_headers(place->store, &range, headers, (size_t)count, &have, err);
 	if (ok && have != count)
 		ok = err_set(err, ZR_STATE, "headers of the run are not here any more");
 	ok = ok && anchored_entry_check(anchored, anchored->entries[run->entry_index],

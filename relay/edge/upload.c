@@ -15,7 +15,7 @@
 
 #define HEIGHT_MAX       INT64_MAX /* Heights are below 2^63 everywhere. */
 #define RETRY_MIN_MS     100
-#define RETRY_MAX_MS     (60 * 60 * 1000)
+#define RETRY_MAX_MS     UINT64_C(3600000)
 #define RESUMES_FREE     3 /* So many resumes without progress cost no wait. */
 #define RESUME_WAIT_MS   1000
 #define RESUME_DOUBLINGS 6

@@ -79,7 +79,7 @@ struct upload_source {
 	uint64_t next;        /* Highest height + 1; oldest == next: nothing. */
 	uint64_t bytes_total; /* Sizes of all blocks ever seen, added up: only differences count. */
 };
-void upload_on_source(struct upload *upload, size_t chain, const struct upload_source *source,
+void upload_on_source(struct upload *upload, size_t index, const struct upload_source *source,
                       int64_t now_ms);
 
 /* enum chain_state of link.proto, and what the caller found out about our block at the tip. */
@@ -102,7 +102,7 @@ struct upload_welcome {
 	uint64_t partial_size; /* 0: the gateway has nothing of a batch. */
 };
 /* From Welcome, once per chain, and from each ChainUpdate. */
-void upload_on_welcome(struct upload *upload, size_t chain, const struct upload_welcome *welcome,
+void upload_on_welcome(struct upload *upload, size_t index, const struct upload_welcome *welcome,
                        int64_t now_ms);
 
 struct upload_limits {
@@ -130,9 +130,9 @@ struct upload_batch {
 };
 
 /* False: the gateway acknowledged blocks that it cannot have from this chain (HOLD_PROTOCOL). */
-bool upload_on_ack(struct upload *upload, size_t chain, uint64_t durable_next, int64_t now_ms);
+bool upload_on_ack(struct upload *upload, size_t index, uint64_t durable_next, int64_t now_ms);
 /* The batch in flight or in the outbox that is exactly from..to, or NULL. Ask before on_ack. */
-const struct upload_batch *upload_find(const struct upload *upload, size_t chain, uint64_t from,
+const struct upload_batch *upload_find(const struct upload *upload, size_t index, uint64_t from,
                                        uint64_t to);
 
 enum upload_action_wanted { REJECTED_RESUME, REJECTED_RETRY, REJECTED_HOLD };
@@ -143,14 +143,14 @@ struct upload_reject {
 	uint32_t retry_after_ms;
 };
 /* A batch that is on its way no more was void already: nothing happens. */
-void upload_on_reject(struct upload *upload, size_t chain, const struct upload_reject *reject,
+void upload_on_reject(struct upload *upload, size_t index, const struct upload_reject *reject,
                       int64_t now_ms);
 
 /* The gateway asks for from..to again. What is no longer here is left out. */
-void upload_on_resend(struct upload *upload, size_t chain, uint64_t from, uint64_t to);
+void upload_on_resend(struct upload *upload, size_t index, uint64_t from, uint64_t to);
 
 /* The caller stops a chain by itself (a block that is too large), or releases it again. */
-void upload_hold(struct upload *upload, size_t chain, enum upload_hold hold);
+void upload_hold(struct upload *upload, size_t index, enum upload_hold hold);
 
 /* ---- what to do ---- */
 

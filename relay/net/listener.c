@@ -136,6 +136,13 @@ static void on_conn_open(struct conn *conn, void *arg)
 		conn_end(conn, &failure, true);
 		return;
 	}
+	/* Its handshake may have begun before certificates and lists were read again. */
+	if (!tls_made(listener->options.context, conn->ssl) &&
+	    !conn_recheck(conn, listener->options.context)) {
+		listener->stats.open_count++;
+		refused(listener, conn_peer(conn), &conn->failure);
+		return;
+	}
 	listener->stats.open_count++;
 	listener->stats.opened++;
 	listener->stats.resumed += conn_peer(conn)->resumed ? 1 : 0;

@@ -50,6 +50,8 @@ void tls_explain(SSL *ssl, int result, struct failure *out_failure);
  * a client's: whom it wants. */
 bool tls_identify(SSL *ssl, const char *peer_name, struct peer_info *info,
                   struct failure *out_failure);
+/* Was ssl made from this context? */
+bool tls_made(const struct tls_context *context, const SSL *ssl);
 /* Would context let the peer of ssl in, now? */
 bool tls_recheck(const struct tls_context *context, SSL *ssl, struct failure *out_failure);
 /* A client: offers the last ticket, if its server would still be trusted. */

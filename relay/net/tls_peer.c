@@ -165,6 +165,11 @@ static long verify_again(const struct tls_context *context, X509 *leaf, STACK_OF
 	return error;
 }
 
+bool tls_made(const struct tls_context *context, const SSL *ssl)
+{
+	return SSL_get_SSL_CTX(ssl) == context->ssl_context;
+}
+
 bool tls_recheck(const struct tls_context *context, SSL *ssl, struct failure *out_failure)
 {
 	X509 *leaf = SSL_get0_peer_certificate(ssl);

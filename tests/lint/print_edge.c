@@ -66,18 +66,18 @@ static void put_what_it_does(void)
 		".SH DESCRIPTION",
 		"Runs on the device at the edge. It follows a side chain in a folder, or keeps one",
 		"of its own, brings every block to the gateway of its zone over one TLS link that "
-	        "it",
+		"it",
 		"dials itself, and keeps the receipts for them. A block is verified before it is",
 		"sent; a receipt is checked against the agent's own blocks before it counts.", "",
 		"Everything that is told to others is on the disk first: it may be killed at any",
 		"moment. What is kept: the ledger's entries and blocks, a header of each block, "
-	        "the",
+		"the",
 		"newest custody receipts, and every anchor receipt, so that the proof of a block",
 		"can be written when the block itself is long pruned.", "",
 		"The first gateway store that takes a chain is pinned. Another one is refused "
-	        "until",
+		"until",
 		"an operator, who has moved the chain there, says unpin: two stores could anchor "
-	        "the",
+		"the",
 		"same block twice.");
 }
 
@@ -87,7 +87,7 @@ static void put_sources(void)
 		".SH SOURCES", ".SS fabric-dir",
 		"A folder that somebody else fills with block files. A height is taken from a name",
 		"that ends in digits before .block (7.block, channel_7.block), or from the "
-	        "content.",
+		"content.",
 		"Hidden files and those that end in .tmp, .part, .partial or ~ are left alone, and",
 		"a file that is still being written is waited for. Nothing is deleted there; the",
 		"file STATE/CHAIN.prunable holds the height below which blocks may go.",
@@ -95,28 +95,28 @@ static void put_sources(void)
 		"The agent keeps the chain. Entries are lines of standard input, of a file that",
 		"grows, or of a CSV file, or come from programs over a local socket. Files are",
 		"followed through rotation and truncation. A line that is no entry is kept aside "
-	        "in",
+		"in",
 		"DIR/CHAIN.refused.", "",
 		"A block holds the entries of one interval (source.block-interval, a quarter "
-	        "hour).",
+		"hour).",
 		"Where a CSV column is named time, that column decides which one, so that old",
 		"readings give the same blocks however fast they come; a late entry goes into the",
 		"block that is open. Size and count end a block early, nothing stays open for "
-	        "longer",
+		"longer",
 		"than an interval, and the end of standard input ends the last block.", "",
 		"With csv.columns an entry is one JSON object whose values are strings, exactly as",
 		"they stood in the line, in the order of the mapping.", "",
 		"At the first start the genesis is made and written to the file that trust names.",
 		"Give it to the zone. If that file is there and the store is not, the store was "
-	        "lost",
+		"lost",
 		"and the agent does not start: a second chain under one genesis would be a fork.",
 		".SS The entry socket",
 		"A Unix stream socket. The producer sends, without waiting, for each entry its "
-	        "size",
+		"size",
 		"(4 bytes, big-endian) and the entry. The agent answers each in order with 13 "
-	        "bytes:",
+		"bytes:",
 		"the number 9 (4 bytes), a code (1 byte) and a number (8 bytes). Code 0: the entry "
-	        "is",
+		"is",
 		"on the disk, and this is its number in the ledger. Code 1: it is empty or above",
 		"source.entry-size; the connection ends. What was not answered was not promised:",
 		"send it again.");

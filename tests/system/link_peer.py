@@ -281,7 +281,9 @@ class LinkPeer:
 
     def pull(self, timeout):
         """Takes what TCP has; false if nothing came in time."""
-        if not select.select([self.socket], [], [], timeout)[0]:
+        poll = select.poll()  # select() ends at descriptor 1023.
+        poll.register(self.socket, select.POLLIN)
+        if not poll.poll(timeout * 1000):
             return False
         try:
             data = self.socket.recv(1 << 16)

@@ -4,13 +4,17 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/req.h>
 #include <poll.h>
 #include <pthread.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "relay/control.h"
@@ -274,6 +278,85 @@ static void an_unknown_group_is_refused(void **state)
 	assert_non_null(strstr(err.message, "no-such-group-here"));
 }
 
+/* A connection that speaks nothing we know, left open. */
+static int connect_raw(const struct place *place, struct bytes bytes)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", place->socket);
+	assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(send(fd, bytes.data, bytes.size, MSG_NOSIGNAL), (ssize_t)bytes.size);
+	return fd;
+}
+
+static void bytes_that_are_no_request_harm_nobody(void **state)
+{
+	struct control_server *server = start(*state);
+	/* A greeting of the right protocol, then a message far over the limit. */
+	static const uint8_t greeting[] = { 0,    'S',  'P',  0,    0,    0x30, 0,    0,   1,
+		                            0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+	int fds[4] = { connect_raw(*state, BYTES_LITERAL("GET / HTTP/1.1\r\n\r\n")),
+		       connect_raw(*state, BYTES_LITERAL("")),
+		       connect_raw(*state, (struct bytes){ greeting, sizeof(greeting) }),
+		       connect_raw(*state, (struct bytes){ greeting, 5 }) };
+	struct asker asker;
+	begin(&asker, *state, "list");
+	control_call_answer(wait_for_call(server), &(struct control_answer){ .exit_status = 0 });
+	finish(&asker);
+	assert_true(asker.ok);
+	control_response_free(asker.response);
+	for (size_t i = 0; i < 4; i++)
+		(void)close(fds[i]);
+	control_server_stop(server);
+}
+
+static void a_message_that_is_no_request_is_answered_with_why(void **state)
+{
+	const struct place *place = *state;
+	struct control_server *server = start(place);
+	char url[128];
+	nng_socket socket;
+	nng_msg *message;
+	Zonerelay__Control__Response *response = NULL;
+	struct err err;
+	(void)snprintf(url, sizeof(url), "ipc://%s", place->socket);
+	assert_int_equal(nng_req0_open(&socket), 0);
+	assert_int_equal(nng_dial(socket, url, NULL, 0), 0);
+	assert_int_equal(nng_msg_alloc(&message, 0), 0);
+	assert_int_equal(nng_msg_append(message, "no request", 10), 0);
+	assert_int_equal(nng_sendmsg(socket, message, 0), 0);
+	assert_int_equal(nng_recvmsg(socket, &message, 0), 0);
+	const struct bytes body = { nng_msg_body(message), nng_msg_len(message) };
+	assert_true(control_response_decode(body, &response, &err));
+	assert_int_equal(response->exit_status, 2);
+	assert_true(strlen(response->error) > 0);
+	assert_null(control_server_next(server));
+	control_response_free(response);
+	nng_msg_free(message);
+	(void)nng_close(socket);
+	control_server_stop(server);
+}
+
+static void more_than_can_be_under_way_wait_their_turn(void **state)
+{
+	enum { COUNT = CONTROL_CALLS_MAX + 8 };
+	struct control_server *server = start(*state);
+	struct asker askers[COUNT];
+	for (size_t i = 0; i < COUNT; i++)
+		begin(&askers[i], *state, "list");
+	for (size_t i = 0; i < COUNT; i++)
+		control_call_answer(wait_for_call(server),
+		                    &(struct control_answer){ .exit_status = 3 });
+	for (size_t i = 0; i < COUNT; i++) {
+		finish(&askers[i]);
+		assert_true(askers[i].ok);
+		assert_int_equal(askers[i].response->exit_status, 3);
+		control_response_free(askers[i].response);
+	}
+	control_server_stop(server);
+}
+
 static void events_reach_a_watcher_numbered(void **state)
 {
 	const struct place *place = *state;
@@ -326,6 +409,9 @@ int main(void)
 		TEST(only_we_may_use_the_sockets),
 		TEST(a_second_daemon_is_refused),
 		TEST(an_unknown_group_is_refused),
+		TEST(bytes_that_are_no_request_harm_nobody),
+		TEST(a_message_that_is_no_request_is_answered_with_why),
+		TEST(more_than_can_be_under_way_wait_their_turn),
 		TEST(events_reach_a_watcher_numbered),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -417,6 +417,7 @@ static void texts_for_people_are_made_printable(void **state)
 		const char *sent, *shown;
 	} rows[] = {
 		{ "plain", "plain" },
+		{ "x\" why=\"y", "x' why='y" }, /* It is logged between quotes. */
 		{ "\xe5\x8f\xb0\xe5\x8c\xba", "\xe5\x8f\xb0\xe5\x8c\xba" },
 		{ "\xf0\x9f\x94\x8c!", "\xf0\x9f\x94\x8c!" },
 		{ "line\nbreak\x1b[31m\x7f", "line?break?[31m?" },

@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <event2/event.h>
+
 #include "relay/base/crypto.h"
 #include "relay/base/file.h"
 #include "tests/lib/net_world.h"
@@ -332,6 +334,38 @@ static void a_new_context_knows_no_old_tickets(void **state)
 	world_fini(&world);
 }
 
+static void a_handshake_that_began_before_a_reload_is_judged_by_what_was_read(void **state)
+{
+	struct world world;
+	world_init(&world);
+	start_client(&world);
+	for (int i = 0; i < 1000 && listener_stats(world.listener)->handshake_count == 0; i++)
+		(void)event_base_loop(world.base, EVLOOP_ONCE);
+	assert_int_equal(listener_stats(world.listener)->handshake_count, 1);
+	use_server(&world, &(struct context_spec){
+				   .is_server = true, .name = "gateway", .trusted = &stranger });
+	RUN_UNTIL(&world, world.refused_count == 1);
+	assert_int_equal(world.refused, CONN_WRONG_CA);
+	assert_int_equal(listener_stats(world.listener)->opened, 0);
+	RUN_UNTIL(&world, listener_stats(world.listener)->open_count == 0);
+	world_fini(&world);
+}
+
+static void limits_that_were_read_again_count_for_those_who_come(void **state)
+{
+	struct world world;
+	world_init(&world);
+	connect_both(&world);
+	world.options.conn_max = 1;
+	listener_set_limits(world.listener, &world.options);
+	struct conn *first = world.client.conn;
+	start_client(&world);
+	RUN_UNTIL(&world, world.refused_count == 1);
+	assert_int_equal(world.refused, CONN_OVER_LIMIT);
+	conn_abort(first);
+	world_fini(&world);
+}
+
 static void a_revoked_peer_cannot_come_back_with_its_ticket(void **state)
 {
 	struct world world;
@@ -562,6 +596,8 @@ int main(void)
 		cmocka_unit_test(options_that_cannot_work_are_refused),
 		cmocka_unit_test(a_second_connection_resumes_the_session),
 		cmocka_unit_test(a_new_context_knows_no_old_tickets),
+		cmocka_unit_test(a_handshake_that_began_before_a_reload_is_judged_by_what_was_read),
+		cmocka_unit_test(limits_that_were_read_again_count_for_those_who_come),
 		cmocka_unit_test(a_revoked_peer_cannot_come_back_with_its_ticket),
 		cmocka_unit_test(a_client_offers_no_session_of_a_server_it_would_not_trust_now),
 		cmocka_unit_test(a_ticket_keeps_the_intermediates_that_the_peer_sent),

@@ -157,7 +157,7 @@ struct command_line {
 };
 
 /* Takes words apart. "--name value" and "--name=value" are the same; "--" ends the options.
- * Errors: ZR_INVALID  a sentence with what to do: "chains lst: no such command; chains has: ...". */
+ * Errors: ZR_INVALID  a sentence: "chains lst: no such command; chains has: list, show, ...". */
 bool command_parse(const char *const *words, size_t word_count, struct command_line *out_line,
                    struct err *err) MUST_CHECK;
 

@@ -12,8 +12,7 @@
 #include "config/config.h"
 #include "tests/lib/fault.h"
 
-/* Loads it with the n-th allocation failing, for every n. What fails is said, and nothing is given.
- * */
+/* Loads it with the n-th allocation failing, for every n: what fails is said. */
 static void load_with_faults(const char *path, enum config_program program, bool is_good)
 {
 	for (size_t n = 1;; n++) {

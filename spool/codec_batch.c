@@ -154,7 +154,8 @@ static bool read_text(struct bytes bytes, char *out, size_t size)
 bool spool_batch_row_decode(struct bytes value, struct spool_batch_row *out_row)
 {
 	struct spool_batch_row row = { .info.held = true };
-	if (spool_batch_row_size(value) != value.size)
+	size_t row_size = spool_batch_row_size(value);
+	if (row_size == 0 || row_size != value.size)
 		return false;
 	size_t header_size = get_be32(value.data + MAGIC_SIZE);
 	row.payload = (struct bytes){ value.data + header_size, value.size - header_size };

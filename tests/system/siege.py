@@ -77,6 +77,7 @@ class Siege:
             assert held == self.stored, "the main chain holds what it should not"
         finally:
             self.world.stop()
+        self.world.run("zonerelay", "spool", "verify", self.world.folder / "spool")
 
     # ---- what is there ----
 
@@ -88,6 +89,12 @@ class Siege:
         """Bytes of its own memory (the spool's mapped pages apart), and open descriptors."""
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) * 1024, len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    @property
+    def instrumented(self):
+        """Built with a sanitizer, which keeps freed memory back and says little by its size."""
+        maps = pathlib.Path(f"/proc/{self.pid}/maps").read_text()
+        return "libasan" in maps or "libtsan" in maps
 
     def metric(self, name):
         """A sample, or the sum of a family's; without the prefix."""
@@ -139,4 +146,4 @@ class Siege:
             self.world.wait_anchored({"good": len(self.chains["good"].blocks)})
         assert self.world.gateway.running and self.pid == pid
         grown = self.memory()[0] - before
-        assert grown <= grows_max, f"the daemon has grown by {grown / MIB:.1f} MiB"
+        assert grown <= grows_max or self.instrumented, f"the daemon has grown by {grown / MIB:.1f} MiB"

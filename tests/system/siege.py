@@ -60,7 +60,11 @@ class Siege:
         self.alice = None
 
     def __enter__(self):
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.world.stop()  # Nobody calls __exit__ for what was never entered.
+            raise
 
     def __exit__(self, kind, *_):
         if kind is None:

@@ -175,8 +175,7 @@ static void fill(struct delivery *delivery, struct op_intent *intent)
 static void forget_suspects(struct delivery *delivery)
 {
 	const struct chain_key *suspects;
-	size_t count;
-	while ((count = plan_probe(&delivery->plan, &suspects)) > 0) {
+	while (plan_probe(&delivery->plan, &suspects) > 0) {
 		struct chain_key first = suspects[0];
 		plan_cleared(&delivery->plan, &first);
 	}

@@ -76,10 +76,10 @@ bool store_failed(struct store *store, struct err *err, int rc, const char *what
 static void on_lmdb_assert(MDB_env *env, const char *message)
 {
 	static const char text[] = "store-damaged detail=\"the tree of a store is damaged\" lmdb=";
-	ssize_t ignored = write(STDERR_FILENO, text, sizeof(text) - 1);
-	ignored = write(STDERR_FILENO, message, strlen(message));
-	ignored = write(STDERR_FILENO, "\n", 1);
-	(void)ignored;
+	bool said = write(STDERR_FILENO, text, sizeof(text) - 1) >= 0 &&
+	            write(STDERR_FILENO, message, strlen(message)) >= 0 &&
+	            write(STDERR_FILENO, "\n", 1) >= 0;
+	(void)said;
 	_exit(EXIT_STORE_IO);
 }
 

@@ -197,6 +197,6 @@ struct upload_status {
 	int64_t wait_until_ms; /* UPLOAD_WAITING. */
 	uint64_t batches_sent, bytes_sent, raw_bytes_sent, blocks_sent, rejects; /* Since start. */
 };
-void upload_status(const struct upload *upload, size_t chain, struct upload_status *out_status);
+void upload_status(const struct upload *upload, size_t index, struct upload_status *out_status);
 
 #endif

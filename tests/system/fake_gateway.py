@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import time
 
-from world import ROOT, free_port
+from world import ROOT, SLOW, free_port
 
 UUID = bytes(range(16))
 LIMITS = {"frame_max_bytes": 1 << 20, "chunk_max_bytes": 65536, "batch_max_bytes": 1 << 24, "batch_max_blocks": 1000,
@@ -153,10 +153,10 @@ class Gateway:
         self.listener.close()
 
     def accept(self, timeout=15):
-        self.listener.settimeout(timeout)
+        self.listener.settimeout(timeout * SLOW)
         while True:
             raw, _ = self.listener.accept()
-            raw.settimeout(timeout)
+            raw.settimeout(timeout * SLOW)
             try:
                 return Link(self, self.context.wrap_socket(raw, server_side=True))
             except (ssl.SSLError, OSError):
@@ -219,7 +219,7 @@ class Link:
         return data
 
     def read(self, timeout=15):
-        self.stream.settimeout(timeout)
+        self.stream.settimeout(timeout * SLOW)
         size = struct.unpack(">I", self._exactly(4))[0]
         frame = decode("Frame", self._exactly(size))
         return next((kind, fields) for kind, fields in frame.items() if isinstance(fields, dict))

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from world import ROOT, World, yaml_text
+from world import ROOT, SLOW, World, yaml_text
 
 BUILD = os.environ.get("ZR_BUILD", ROOT / "build")
 RAFT = ROOT / "tests/data/fabric/raft-edge-1"
@@ -45,7 +45,7 @@ def answer(world, *words):
 
 
 def wait_for(condition, timeout=20):
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * SLOW
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 import pki
-from world import ROOT, free_port
+from world import ROOT, SLOW, free_port
 
 sys.path.insert(0, str(ROOT / "tests/data/vectors"))
 import generate  # noqa: E402
@@ -47,7 +47,7 @@ class Devchain:
             self.process = subprocess.Popen(
                 [PROGRAM, "--dir", self.folder / "devchain", "--listen", f"127.0.0.1:{self.port}", "--port-file", port_file,
                  *map(str, self.options)], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 20 * SLOW
         while not port_file.exists():
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
@@ -241,7 +241,7 @@ def ask_anchors(checked, lane, batch):
     checked.ask(ANCHOR, "PUT", f"{place}/{misplaced}", elsewhere, fence, 422)
     for bad in ("/v1/lanes/70000/anchors/" + key, f"{place}/xx", "/v1/lanes/01/anchors/" + key):
         checked.ask(ANCHOR, "GET", bad, expect=400)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 10 * SLOW
     while (found := checked.ask(ANCHOR, "GET", f"{place}/{key}"))["status"] != "final" and time.monotonic() < deadline:
         time.sleep(0.02)
     lane.follow(root)
@@ -397,7 +397,7 @@ def test_killed_under_load_it_keeps_all_that_it_acknowledged(tmp_path):
 # ---- how it starts ----
 
 def run(*words, timeout=20):
-    return subprocess.run([PROGRAM, *map(str, words)], capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run([PROGRAM, *map(str, words)], capture_output=True, text=True, timeout=timeout * SLOW, check=False)
 
 
 def test_init_makes_what_is_missing_and_nothing_twice(tmp_path):
@@ -454,7 +454,7 @@ def test_it_takes_its_settings_from_a_file(tmp_path):
         lane = Lane(devchain, 1)
         key, content, _ = lane.anchor("tq-1", 0, 0)
         assert lane.submit(key, content)[0] == 201
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * SLOW
         while devchain.ask("GET", f"/v1/lanes/1/anchors/{key}")[1]["status"] != "final":
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -544,7 +544,7 @@ def test_a_revoked_certificate_is_out_after_sighup(tmp_path):
 
 
 def wait_log(devchain, text):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 10 * SLOW
     while text not in devchain.log():
         assert time.monotonic() < deadline, devchain.log()
         time.sleep(0.02)

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from producer import Producer, block_entries
-from world import ROOT, Failure, World, free_port, yaml_text
+from world import ROOT, SLOW, Failure, World, free_port, yaml_text
 
 sys.path.insert(0, str(ROOT / "tests/support"))
 import meter_gen  # noqa: E402
@@ -40,7 +40,7 @@ def chain_of(world, agent):
 
 
 def wait(condition, what, timeout=20):
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * SLOW
     while True:
         value = condition()
         if value:

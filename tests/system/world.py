@@ -26,6 +26,8 @@ import pki
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECONDS_TO_STOP = 20
+# Sanitizers and busy machines take longer: every limit of a wait is multiplied by this.
+SLOW = float(os.environ.get("ZR_SLOW", "1"))
 
 
 class Failure(Exception):
@@ -90,7 +92,7 @@ class Process:
         self.spawn()
         if self.ready is None:
             return self
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * SLOW
         while not self.ready():
             if not self.running:
                 raise Failure(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
@@ -105,7 +107,7 @@ class Process:
             return self.process.returncode if self.process else None
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout)
+            return self.process.wait(timeout * SLOW)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -128,7 +130,7 @@ class Process:
 
     def wait_log(self, text, timeout=15, start=0):
         """Waits until text stands in the log after position start; gives the position after it."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * SLOW
         while True:
             at = self.log().find(text, start)
             if at >= 0:
@@ -175,7 +177,7 @@ class World:
     def run(self, program, *arguments, check=True, timeout=60, **options):
         """Runs one of our programs to its end."""
         result = subprocess.run([str(self.program(program)), *map(str, arguments)], capture_output=True,
-                                text=True, timeout=timeout, check=False, cwd=self.folder, **options)
+                                text=True, timeout=timeout * SLOW, check=False, cwd=self.folder, **options)
         if check and result.returncode != 0:
             raise Failure(f"{program} {' '.join(map(str, arguments))} ended with {result.returncode}:\n"
                           f"{result.stdout}{result.stderr}")
@@ -368,7 +370,7 @@ class World:
         return {chain["name"]: chain for chain in self.ask("chains", "list")["chains"]}
 
     def wait(self, condition, what, timeout=60):
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * SLOW
         while True:
             value = condition()
             if value:

@@ -46,7 +46,7 @@ static inline struct block_header test_block(const char *name, uint64_t height,
 	struct block_header header = { .height = height, .parent = *parent };
 	header.hash = test_hash(name, height, parent);
 	header.data_root = test_hash("data", height, parent);
-	header.time_ms = TEST_TIME_MS + (int64_t)height * 1000;
+	header.time_ms = TEST_TIME_MS + (int64_t)(height % UINT32_MAX) * 1000;
 	header.entry_count = (uint32_t)(height % 7);
 	return header;
 }

@@ -9,11 +9,18 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# How much longer a wait may take (tests/system/world.py), by kind.
+SLOW = {"sanitize": 4, "threads": 6}
+# ThreadSanitizer is for what has threads: the gateway, and what it is made of.
+THREADS_SUITES = ["unit", "contract"]
+THREADS_SYSTEM = ["test_gateway.py", "test_operator.py", "test_restore.py", "test_edge.py"]
 
 
 class Sum:
@@ -39,14 +46,39 @@ def wanted(name, names):
     return not names or any(part in name for part in names)
 
 
-def run_meson(build, names, total):
+def prepare_sanitizer(build, kind):
+    """Every process that a sanitizer finds something in leaves a file in the folder that this gives."""
+    if kind not in SLOW:
+        return None
+    reports = build / "reports"
+    shutil.rmtree(reports, ignore_errors=True)
+    reports.mkdir()
+    common = f"log_path={reports}/report:log_exe_name=1"
+    os.environ.setdefault("ZR_SLOW", str(SLOW[kind]))
+    os.environ["ASAN_OPTIONS"] = f"{common}:detect_leaks=1:allocator_may_return_null=1"
+    os.environ["UBSAN_OPTIONS"] = f"{common}:print_stacktrace=1"
+    os.environ["TSAN_OPTIONS"] = f"{common}:suppressions={ROOT}/tests/tsan.supp:allocator_may_return_null=1"
+    return reports
+
+
+def count_reports(reports, total):
+    """Also of daemons whose exit status no test asks for."""
+    for report in sorted(reports.iterdir()):
+        total.add(f"sanitizer: {report.name}", "failed", report.read_text(errors="replace")[:6000])
+    if not any(reports.iterdir()):
+        total.add("sanitizer: no report", "passed")
+
+
+def run_meson(build, names, total, suites=None):
     listing = subprocess.run(["meson", "introspect", "--tests", str(build)], capture_output=True, text=True, check=True)
-    chosen = sorted({test["name"] for test in json.loads(listing.stdout) if wanted(test["name"], names)})
+    chosen = sorted({test["name"] for test in json.loads(listing.stdout) if wanted(test["name"], names)
+                     and (suites is None or any(one.rpartition(":")[2] in suites for one in test["suite"]))})
     if not chosen:
         return
     print(f"== unit, fuzz, simulation and contract tests ({len(chosen)})", flush=True)
     environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="STDOUT")
-    run = subprocess.run(["meson", "test", "-C", str(build), "--no-rebuild", *chosen], env=environment,
+    slower = ["--timeout-multiplier", os.environ["ZR_SLOW"]] if "ZR_SLOW" in os.environ else []
+    run = subprocess.run(["meson", "test", "-C", str(build), "--no-rebuild", *slower, *chosen], env=environment,
                          capture_output=True, text=True, check=False)
     log = build / "meson-logs" / "testlog.json"
     if not log.exists():
@@ -82,14 +114,14 @@ def last_line(text):
     return lines[-1] if lines else ""
 
 
-def run_pytest(build, names, total):
+def run_pytest(build, names, total, files=None):
     if not list((ROOT / "tests").glob("system/test_*.py")):
         return
     print("== system tests", flush=True)
     report = build / "pytest.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
-               "--durations=8", str(ROOT / "tests/system")]
+               "--durations=8", *(str(ROOT / "tests/system" / file) for file in files or [""])]
     if names:
         command += ["-k", " or ".join(re.sub(r"\W", "_", name) for name in names)]
     run = subprocess.run(command, env=dict(os.environ, ZR_BUILD=str(build.resolve()), PYTHONDONTWRITEBYTECODE="1"),
@@ -131,11 +163,15 @@ def main():
     arguments = parser.parse_args()
     build = arguments.build.resolve()
     total = Sum()
+    reports = prepare_sanitizer(build, arguments.kind)
     if arguments.kind in ("plain", "lint"):
         run_lints(build, arguments.names, total, deep=arguments.kind == "lint")
     if arguments.kind != "lint":
-        run_meson(build, arguments.names, total)
-        run_pytest(build, arguments.names, total)
+        threads = arguments.kind == "threads"
+        run_meson(build, arguments.names, total, THREADS_SUITES if threads else None)
+        run_pytest(build, arguments.names, total, THREADS_SYSTEM if threads else None)
+    if reports:
+        count_reports(reports, total)
     if not total.passed + total.failed:
         total.add("anything", "failed", "no test ran: " + " ".join(arguments.names))
     print(total.line())

@@ -306,10 +306,8 @@ static bool fill_store(struct restore *restore, struct err *err)
 	struct store_options options = { .dir = restore->options->dir,
 		                         .format = &spool_format,
 		                         .mode = STORE_WRITE };
-	if (!store_open(&restore->store, &options, err))
-		return false;
-	bool ok = begin_restore(restore, err) && read_rows(restore, err) &&
-	          settle_all(restore, err) && end_restore(restore, err);
+	bool ok = store_open(&restore->store, &options, err) && begin_restore(restore, err) &&
+	          read_rows(restore, err) && settle_all(restore, err) && end_restore(restore, err);
 	store_close(restore->store);
 	if (!ok)
 		store_remove(restore->options->dir);

@@ -103,6 +103,8 @@ static bool write_tables(const char *path, const struct store_format *format,
 		return err_set(err, ZR_INVALID, "the size is too small for the tables alone");
 	if (rc == ENOSPC)
 		return err_set(err, ZR_FULL, "the disk is full");
+	if (rc == ENOMEM)
+		return err_set(err, ZR_NO_MEMORY, "create %s", path);
 	if (rc != 0)
 		return err_set(err, ZR_IO, "create %s: %s", path, mdb_strerror(rc));
 	return true;

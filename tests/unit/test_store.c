@@ -685,6 +685,8 @@ static void append_for_ever(const char *dir, uint64_t seed, int fd)
 	uint64_t count = txn_row_count(&txn, TABLE_ANIMALS);
 	txn_abort(&txn);
 	for (;;) {
+		if (count > 40000)
+			pause(); /* Enough for this store; wait to be killed. */
 		uint64_t group = 1 + next_random(&seed) % 5;
 		txn_begin(&txn, store, TXN_WRITE);
 		for (uint64_t i = 0; i < group; i++, count++) {

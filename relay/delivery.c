@@ -522,6 +522,7 @@ bool delivery_start(struct delivery **out_delivery, const struct delivery_option
 		(void)err_set(err, ZR_UNAVAILABLE, "a thread: %s", strerror(failed));
 		goto fail;
 	}
+	(void)pthread_setname_np(delivery->thread, "delivery");
 	*out_delivery = delivery;
 	return true;
 

@@ -46,6 +46,7 @@ LOADS = {
 }
 LINKS = 64
 IDLE_LINKS = 1000
+THREADS = ("loop", "verify", "writer", "delivery")  # Of the gateway; the others sleep.
 
 
 class Bench:
@@ -120,15 +121,16 @@ class Bench:
                               text=True) as process:
             pid = self.world.gateway.process.pid
             started = process.stdout.readline()
-            cpu, before = cpu_seconds(pid), self.world.metrics()
+            cpu, threads, before = cpu_seconds(pid), thread_seconds(pid), self.world.metrics()
             last = process.stdout.readline()
             used = cpu_seconds(pid) - cpu
+            threads = {name: spent - threads.get(name, 0) for name, spent in thread_seconds(pid).items()}
             after = self.world.metrics()
             if process.wait(60) != 0 or not started or not last:
                 raise Failure(f"{process.stderr.read()}\n{self.world.gateway.tail()}")
         result = json.loads(last)
         commits = after["zonerelay_commits_total"] - before["zonerelay_commits_total"]
-        result.update(gateway_cpu_s=used, gateway_rss=own_memory(pid), commits=commits)
+        result.update(gateway_cpu_s=used, threads_s=threads, gateway_rss=own_memory(pid), commits=commits)
         return result
 
     # ---- rows ----
@@ -146,6 +148,7 @@ class Bench:
             "ack p50 ms": got["p50_ms"],
             "ack p99 ms": got["p99_ms"],
             "gateway CPU us/block": got["gateway_cpu_s"] * 1e6 / got["blocks"],
+            **{f"... {thread}": got["threads_s"].get(thread, 0) * 1e6 / got["blocks"] for thread in THREADS},
             "generator CPU us/block": got["cpu_s"] * 1e6 / got["blocks"],
             "gateway memory MiB": got["gateway_rss"] / MIB,
             "batches/commit": got["batches"] / max(1, got["commits"]),
@@ -244,6 +247,16 @@ class Bench:
 def cpu_seconds(pid):
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def thread_seconds(pid):
+    """CPU seconds of each kind of thread, by name; the loop's is the program's."""
+    seconds = {}
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        name = (task / "comm").read_text().strip()
+        name = "loop" if name == "zonerelayd" else name
+        seconds[name] = seconds.get(name, 0) + int((task / "schedstat").read_text().split()[0]) / 1e9
+    return seconds
 
 
 def own_memory(pid):

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "relay/commands_daemon.h"
+#include "relay/move.h"
 #include "relay/operators.h"
 
 /* ---- one chain's state ---- */
@@ -203,54 +204,50 @@ void command_chains_renew(struct command_call *call)
 	run_add(call, config, former.state == SPOOL_CHAIN_RETIRED ? NULL : &former, &pinned);
 }
 
-/* ---- from store to store ----
- *
- *     "ZRm1" | u8 name | epoch | u8 format | u64 next height | tip | u32 trust set
- */
+/* ---- from store to store ---- */
 
-static const char move_magic[4] = { 'Z', 'R', 'm', '1' };
-
-static bool move_encode(struct gateway *gateway, const struct spool_chain *row, struct buffer *out,
-                        struct err *err)
+static bool give_file(struct gateway *gateway, const struct spool_chain *row, struct buffer *out,
+                      struct err *err)
 {
 	struct buffer trust = BUFFER_EMPTY;
 	uint64_t from;
+	const struct sidechain *format = sidechain_find(row->format);
+	if (format == NULL)
+		return err_set(err, ZR_INVALID, "format %s is not known to this program",
+		               row->format);
 	bool ok = spool_trust_at(gateway->spool, &row->key, row->next_height, &trust, &from, err);
-	buffer_put(out, BYTES_OF(move_magic));
-	buffer_put_short(out, bytes_of_string(row->id.name));
-	buffer_put_hash(out, &row->id.epoch);
-	buffer_put_short(out, bytes_of_string(row->format));
-	buffer_put_u64(out, row->next_height);
-	buffer_put_hash(out, &row->tip);
-	buffer_put_long(out, buffer_bytes(&trust));
+	if (ok) {
+		const struct move move = { .id = row->id,
+			                   .format = format,
+			                   .next_height = row->next_height,
+			                   .tip = row->tip,
+			                   .trust = buffer_bytes(&trust) };
+		move_encode(&move, out);
+		ok = buffer_ok(out, err);
+	}
 	buffer_fini(&trust);
-	return ok && buffer_ok(out, err);
+	return ok;
 }
 
-static bool move_decode(struct bytes bundle, const struct chain_config *config,
-                        struct pinned *out_pinned, struct err *err)
+/* What the file pins, if it is of the chain that the zone file grants. */
+static bool take_file(struct bytes file, const struct chain_config *config,
+                      struct pinned *out_pinned, struct err *err)
 {
-	struct reader reader = reader_of(bundle);
-	struct pinned pinned = { .trust = BUFFER_EMPTY };
-	struct bytes head = reader_bytes(&reader, sizeof(move_magic));
-	struct bytes name = reader_short(&reader);
-	pinned.id.epoch = reader_hash(&reader);
-	struct bytes format = reader_short(&reader);
-	pinned.first_height = reader_u64(&reader);
-	pinned.tip = reader_hash(&reader);
-	struct bytes saved = reader_long(&reader);
-	if (!reader_done(&reader) || !bytes_equal(head, BYTES_OF(move_magic)))
-		return err_set(err, ZR_INVALID, "not what \"chains move\" gives");
-	if (!bytes_equal(name, bytes_of_string(config->name)) ||
-	    !bytes_equal(format, bytes_of_string(config->format)))
-		return err_set(err, ZR_INVALID, "it speaks of another chain or format");
-	const struct sidechain *sidechain = sidechain_find(config->format);
-	struct trust *trust;
-	if (sidechain == NULL || !sidechain->trust_load(saved, &trust, err))
-		return err_wrap(err, "its trust set");
-	sidechain->trust_free(trust);
-	(void)snprintf(pinned.id.name, sizeof(pinned.id.name), "%s", config->name);
-	buffer_put(&pinned.trust, saved);
+	struct move move;
+	if (!move_decode(file, &move, err))
+		return false;
+	if (strcmp(move.id.name, config->name) != 0 ||
+	    strcmp(move.format->name, config->format) != 0)
+		return err_set(err, ZR_INVALID, "the file is of chain %s, format %s", move.id.name,
+		               move.format->name);
+	if (!hash_is_zero(&config->epoch) && !hash_equal(&config->epoch, &move.id.epoch))
+		return err_set(err, ZR_INVALID,
+		               "the file is of another genesis than the zone file");
+	struct pinned pinned = { .id = move.id,
+		                 .trust = BUFFER_EMPTY,
+		                 .first_height = move.next_height,
+		                 .tip = move.tip };
+	buffer_put(&pinned.trust, move.trust);
 	if (!buffer_ok(&pinned.trust, err))
 		return false;
 	*out_pinned = pinned;
@@ -285,7 +282,7 @@ static void give(struct command_call *call)
 	memcpy(move->state.name, row.id.name, sizeof(move->state.name));
 	move->state.state = SPOOL_CHAIN_RETIRED;
 	move->state.event = "chain-retired";
-	if (!move_encode(call->gateway, &row, &move->bundle, &err)) {
+	if (!give_file(call->gateway, &row, &move->bundle, &err)) {
 		change->call = NULL;
 		command_answer_err(call, &err);
 		change_drop(change);
@@ -307,7 +304,7 @@ void command_chains_move(struct command_call *call)
 	struct err err;
 	if (config == NULL)
 		return;
-	if (move_decode(call->attachment, config, &pinned, &err))
+	if (take_file(call->attachment, config, &pinned, &err))
 		run_add(call, config, NULL, &pinned);
 	else
 		command_answer_err(call, &err);

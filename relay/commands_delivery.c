@@ -79,8 +79,20 @@ void delivery_show_lane(struct delivery *delivery, struct delivery_request *requ
 	answer_json(request, lane_json(delivery), lane_exit_status(delivery));
 }
 
+/* An adoption moves the lane on its own until it ends: it must not start or stop under it. */
+static bool refused_while_adopted(const struct delivery *delivery, struct delivery_request *request)
+{
+	if (request->dry_run || delivery->restore.request == NULL)
+		return false;
+	(void)err_set(&request->err, ZR_FULL, "the lane is being adopted; try again");
+	delivery_answer_error(request);
+	return true;
+}
+
 static void retry(struct delivery *delivery, struct delivery_request *request)
 {
+	if (refused_while_adopted(delivery, request))
+		return;
 	if (!request->dry_run) {
 		log_info("lane-retried", "who=%s", request->user);
 		lane_restart(&delivery->lane, delivery_now(delivery));
@@ -92,6 +104,8 @@ static void retry(struct delivery *delivery, struct delivery_request *request)
 
 static void stop(struct delivery *delivery, struct delivery_request *request)
 {
+	if (refused_while_adopted(delivery, request))
+		return;
 	if (!request->dry_run) {
 		log_warn("lane-stopped", "who=%s reason=\"%s\"", request->user, request->reason);
 		lane_stop(&delivery->lane, LANE_HALT_OPERATOR);

@@ -145,6 +145,7 @@ static void take_replies(struct delivery *delivery)
 }
 
 static void reload(struct delivery *delivery, struct delivery_request *request);
+static void name_classes(struct delivery *delivery);
 
 static void take_requests(struct delivery *delivery)
 {
@@ -208,6 +209,8 @@ static bool burst_is_pending(const struct delivery *delivery)
 static int64_t build(struct delivery *delivery, int64_t now_ms)
 {
 	const struct chain_key *suspects;
+	if (!delivery->classes_ready && now_ms >= delivery->classes_at_ms)
+		name_classes(delivery);
 	if (!delivery->maybe_pending || delivery->building || !delivery->classes_ready ||
 	    !lane_has_room(&delivery->lane))
 		return INT64_MAX;
@@ -391,6 +394,14 @@ static bool read_receipt_key(struct delivery *delivery, const struct config *con
 	return true;
 }
 
+/* Without them nothing is built, so it is tried until it succeeds. */
+static void name_classes(struct delivery *delivery)
+{
+	struct err err;
+	if (!delivery_op_classes(delivery, &err))
+		log_warn("delivery-classes-failed", "detail=\"%s\"", err.message);
+}
+
 static void reload(struct delivery *delivery, struct delivery_request *request)
 {
 	const struct config *config = request->config;
@@ -405,8 +416,7 @@ static void reload(struct delivery *delivery, struct delivery_request *request)
 		delivery->lane.options = delivery_lane_options(config);
 		delivery->lane.options.lane = lane;
 		delivery_plan_classes(delivery, config);
-		delivery->classes_ready = false;
-		request->ok = delivery_op_classes(delivery, &request->err);
+		name_classes(delivery);
 	}
 	delivery_answer_request(request);
 }
@@ -455,6 +465,7 @@ bool delivery_open_mainchain(struct delivery *delivery, struct err *err)
 		delivery->adapter->close(delivery->mainchain);
 	delivery->mainchain = NULL;
 	memset(delivery->calls, 0, sizeof(delivery->calls));
+	delivery_upload_fini(&delivery->upload); /* Its answers will not come. */
 	return delivery->adapter->open(&delivery->mainchain, &options, delivery->base,
 	                               delivery_on_answer, delivery, err);
 }

@@ -47,9 +47,28 @@ bool delivery_has_calls(const struct delivery *delivery)
 
 void delivery_upload_fini(struct delivery_upload *upload)
 {
+	uint64_t number = upload->number;
 	anchor_draft_fini(&upload->draft);
 	free(upload->done);
 	memset(upload, 0, sizeof(*upload));
+	upload->number = number + 1;
+}
+
+/* Tells the lane, unless the anchor is void by now and its number another's. */
+static void upload_ended(struct delivery *delivery, bool complete)
+{
+	const struct delivery_upload *upload = &delivery->upload;
+	const struct lane_anchor *anchor = lane_find(&delivery->lane, upload->seq);
+	if (anchor != NULL && hash_equal(&anchor->key, &upload->draft.key))
+		lane_uploaded(&delivery->lane, upload->seq, complete, delivery_now(delivery));
+}
+
+/* Another anchor's turn came before all was answered: after a reorganisation, or a void one. */
+static void upload_give_up(struct delivery *delivery)
+{
+	if (delivery->upload.under_way > 0)
+		upload_ended(delivery, false);
+	delivery_upload_fini(&delivery->upload);
 }
 
 static bool upload_begin(struct delivery *delivery, uint64_t seq, struct err *err)
@@ -57,8 +76,7 @@ static bool upload_begin(struct delivery *delivery, uint64_t seq, struct err *er
 	struct delivery_upload *upload = &delivery->upload;
 	const struct lane_anchor *anchor = lane_find(&delivery->lane, seq);
 	if (upload->seq != seq || !hash_equal(&upload->draft.key, &anchor->key)) {
-		assert(upload->under_way == 0); /* One anchor at a time is on its way out. */
-		delivery_upload_fini(upload);
+		upload_give_up(delivery);
 		struct spool_anchor_id id = delivery_anchor_id(delivery, seq);
 		if (!anchor_draft_load(&upload->draft, delivery->options.spool, &id, err))
 			return false;
@@ -104,6 +122,7 @@ static bool upload_one(struct delivery *delivery, size_t index, struct err *err)
 	if (call == NULL)
 		return err_set(err, ZR_FULL, "%d calls are under way", DELIVERY_CALLS_MAX);
 	call->upload = index;
+	call->upload_number = delivery->upload.number;
 	struct buffer payload = BUFFER_EMPTY;
 	bool sent = upload_payload(delivery, what, &payload, err) &&
 	            delivery->adapter->put(delivery->mainchain, call->token, &what->content,
@@ -134,7 +153,7 @@ static void upload_go_on(struct delivery *delivery)
 	if (upload->under_way > 0)
 		return;
 	bool complete = !upload->failed && upload->next >= upload->draft.upload_count;
-	lane_uploaded(&delivery->lane, upload->seq, complete, delivery_now(delivery));
+	upload_ended(delivery, complete);
 	if (complete)
 		delivery_upload_fini(upload);
 }
@@ -143,7 +162,7 @@ static void on_upload_answer(struct delivery *delivery, const struct delivery_ca
                              const struct mainchain_answer *answer)
 {
 	struct delivery_upload *upload = &delivery->upload;
-	if (call->seq != upload->seq)
+	if (call->upload_number != upload->number)
 		return;
 	upload->under_way--;
 	if (answer->outcome == MAINCHAIN_OK) {
@@ -330,6 +349,14 @@ static void on_lane_answer(struct delivery *delivery, const struct delivery_call
 	struct lane_anchor *anchor = call->seq == 0 ? NULL : lane_find(&delivery->lane, call->seq);
 	if (call->seq != 0 && (anchor == NULL || !hash_equal(&anchor->key, &call->key)))
 		return; /* It was about an anchor that is void by now. */
+	if (delivery->restore.request != NULL) {
+		/* The lane stands still while it is adopted, which asks for itself: an answer to what
+		 * the lane asked before is as good as lost, and is asked for again. */
+		const struct mainchain_answer lost = { .call = answer->call,
+			                               .outcome = MAINCHAIN_UNKNOWN };
+		(void)lane_on_answer(&delivery->lane, delivery_now(delivery), call->seq, &lost);
+		return;
+	}
 	enum lane_news news =
 		lane_on_answer(&delivery->lane, delivery_now(delivery), call->seq, answer);
 	switch (news) {
@@ -340,7 +367,7 @@ static void on_lane_answer(struct delivery *delivery, const struct delivery_call
 		on_state(delivery, anchor, answer);
 		return;
 	case LANE_NEWS_MISSING:
-		delivery_upload_fini(&delivery->upload); /* Put everything again. */
+		upload_give_up(delivery); /* Put everything again. */
 		return;
 	case LANE_NEWS_RUNNING:
 		log_info("lane-running", "lane=%u fence=%" PRIu64 " final=%" PRIu64,

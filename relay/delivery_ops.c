@@ -36,10 +36,14 @@ static void ended(struct delivery *delivery, struct writer_op *op)
 
 /* ---- class numbers ------------------------------------------------------------------------- */
 
+#define CLASSES_RETRY_MS 1000
+
 struct op_classes {
 	struct delivery_op base;
+	uint64_t asked_number;
 	size_t count;
-	const char *names[PLAN_CLASS_MAX]; /* Borrowed from the configuration. */
+	/* Copied: the configuration may be gone before the writer comes to it. */
+	char names[PLAN_CLASS_MAX][CHAIN_NAME_MAX + 1];
 	uint8_t numbers[PLAN_CLASS_MAX];
 };
 
@@ -57,11 +61,14 @@ static void done_classes(struct writer_op *op)
 {
 	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_classes *classes = (struct op_classes *)op;
-	if (op->ok) {
+	bool newest = classes->asked_number == delivery->classes_asked;
+	if (newest)
+		delivery->classes_at_ms = delivery_now(delivery) + CLASSES_RETRY_MS;
+	if (op->ok && newest) {
 		memcpy(delivery->class_numbers, classes->numbers, sizeof(classes->numbers));
 		delivery->classes_ready = true;
 		delivery->maybe_pending = true;
-	} else {
+	} else if (!op->ok) {
 		log_warn("delivery-classes-failed", "detail=\"%s\"", op->err.message);
 	}
 	ended(delivery, op);
@@ -71,13 +78,20 @@ bool delivery_op_classes(struct delivery *delivery, struct err *err)
 {
 	const struct gateway_config *gateway = &delivery->options.config->gateway;
 	struct op_classes *classes = calloc(1, sizeof(*classes));
+	delivery->classes_ready = false;
+	delivery->classes_at_ms = delivery_now(delivery) + CLASSES_RETRY_MS;
 	if (classes == NULL)
 		return err_set(err, ZR_NO_MEMORY, "the classes");
+	classes->asked_number = ++delivery->classes_asked;
 	classes->base.op.apply = apply_classes;
 	classes->base.op.on_done = done_classes;
 	for (size_t i = 0; i < gateway->class_count && i < PLAN_CLASS_MAX; i++)
-		classes->names[classes->count++] = gateway->classes[i].name;
-	return submit(delivery, &classes->base, err);
+		(void)snprintf(classes->names[classes->count++], sizeof(classes->names[0]), "%s",
+		               gateway->classes[i].name);
+	if (!submit(delivery, &classes->base, err))
+		return false;
+	delivery->classes_at_ms = INT64_MAX; /* Its answer says more. */
+	return true;
 }
 
 /* ---- intent -------------------------------------------------------------------------------- */

@@ -154,9 +154,9 @@ static bool settle_open(struct delivery *delivery, const struct mainchain_answer
 		               "anchor %" PRIu64
 		               " is not final yet, or not answered for: try again",
 		               anchor->seq);
-	anchor->finishing = true;
-	delivery->restore.settled++;
-	return delivery_op_final(delivery, anchor, answer->evidence, err);
+	anchor->finishing = delivery_op_final(delivery, anchor, answer->evidence, err);
+	delivery->restore.settled += anchor->finishing ? 1 : 0;
+	return anchor->finishing;
 }
 
 /* ---- what we forgot -------------------------------------------------------------------------- */
@@ -410,6 +410,12 @@ void delivery_restore_begin(struct delivery *delivery, struct delivery_request *
                             const struct mainchain_answer *head)
 {
 	assert(delivery->restore.request == NULL);
+	if (delivery->lane.anchor_count > 0 && delivery->lane.anchors[0].finishing) {
+		(void)err_set(&request->err, ZR_FULL,
+		              "a receipt of the lane is being written; try again");
+		delivery_answer_error(request);
+		return;
+	}
 	delivery->restore = (struct delivery_restore){ .request = request,
 		                                       .head_seq = head->seq,
 		                                       .head_root = head->root,

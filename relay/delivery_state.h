@@ -38,13 +38,15 @@ struct delivery_call {
 	uint64_t seq;
 	struct hash
 		key; /* Of the anchor asked about: a voided one's answer is not its successor's. */
-	size_t upload;                    /* LANE_UPLOAD: which one. */
+	size_t upload;                    /* LANE_UPLOAD: which one, */
+	uint64_t upload_number;           /* and of which round. */
 	struct delivery_request *request; /* An operator's question; NULL: the lane's own. */
 };
 
 /* The anchor whose payloads are being put. */
 struct delivery_upload {
-	uint64_t seq; /* 0: none. */
+	uint64_t seq;    /* 0: none. */
+	uint64_t number; /* Of this round: an answer to one that was given up is nobody's. */
 	struct anchor_draft draft;
 	bool *done; /* Owned; one per upload. */
 	size_t next;
@@ -83,6 +85,8 @@ struct delivery {
 	struct plan plan;
 	uint8_t class_numbers[PLAN_CLASS_MAX];
 	bool classes_ready;
+	uint64_t classes_asked; /* How often: only the newest answer counts. */
+	int64_t classes_at_ms;  /* Where they are not ready: asked for again then. */
 	struct delivery_call calls[DELIVERY_CALLS_MAX];
 	uint64_t next_token;
 	struct delivery_upload upload;

@@ -510,7 +510,9 @@ enum lane_news lane_on_answer(struct lane *lane, int64_t now_ms, uint64_t seq,
 		struct lane_anchor *anchor = lane_find(lane, seq);
 		if (anchor != NULL) {
 			anchor->asked = false;
-			news = on_anchor(lane, anchor, now_ms, answer);
+			/* Its receipt is being written: nothing that is said of it matters now. */
+			if (!anchor->finishing)
+				news = on_anchor(lane, anchor, now_ms, answer);
 		}
 	}
 	if (positive && answer->height > lane->height_seen)

@@ -106,6 +106,21 @@ static void the_next_anchor_is_sent_once_its_predecessor_is_included(void **stat
 	assert_int_equal(seq, 2);
 }
 
+static void nothing_said_of_an_anchor_counts_while_its_receipt_is_written(void **state)
+{
+	struct lane lane;
+	uint64_t seq;
+	run_lane(&lane, 0);
+	intend(&lane, 1);
+	(void)step(&lane, 0, &seq);
+	assert_int_equal(answer(&lane, 0, 1, MAINCHAIN_SUBMIT, MAINCHAIN_FINAL), LANE_NEWS_FINAL);
+	assert_int_equal(answer(&lane, 0, 1, MAINCHAIN_LOOKUP, MAINCHAIN_FINAL), LANE_NEWS_NONE);
+	assert_int_equal(answer(&lane, 0, 1, MAINCHAIN_LOOKUP, MAINCHAIN_ABSENT), LANE_NEWS_NONE);
+	assert_int_equal(lane_find(&lane, 1)->state, SPOOL_ANCHOR_INCLUDED);
+	lane_finished(&lane, 1);
+	assert_int_equal(lane.final_seq, 1);
+}
+
 static void a_final_anchor_waits_for_the_receipt_of_its_predecessor(void **state)
 {
 	struct lane lane;
@@ -485,6 +500,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_is_sent_before_head_and_fence_are_known),
 		cmocka_unit_test(the_next_anchor_is_sent_once_its_predecessor_is_included),
+		cmocka_unit_test(nothing_said_of_an_anchor_counts_while_its_receipt_is_written),
 		cmocka_unit_test(a_final_anchor_waits_for_the_receipt_of_its_predecessor),
 		cmocka_unit_test(included_anchors_are_looked_up_at_the_polling_interval),
 		cmocka_unit_test(what_an_anchor_refers_to_is_put_before_it_is_sent),

@@ -21,6 +21,20 @@
 
 #define REWIND_ANCHORS_MAX 64 /* In one transaction. */
 
+/* What is open in the lane of a former configuration would never be sent again, and would hold up its
+ * chains in this one for ever. */
+static bool check_other_lanes(const struct delivery *delivery, uint16_t lane, struct err *err)
+{
+	struct spool_anchor_id open;
+	if (!spool_open_in_other_lane(delivery->options.spool, SPOOL_SINK_MAIN, lane, &open, err))
+		return false;
+	return open.seq == 0 ||
+	       err_set(err, ZR_STATE,
+	               "main-chain.lane is %u, and anchor %" PRIu64
+	               " of lane %u is not final: start with that lane until it is",
+	               (unsigned)lane, open.seq, (unsigned)open.lane);
+}
+
 bool delivery_load_lane(struct delivery *delivery, struct err *err)
 {
 	struct lane_options options = delivery_lane_options(delivery->options.config);
@@ -32,6 +46,10 @@ bool delivery_load_lane(struct delivery *delivery, struct err *err)
 	struct spool_totals totals;
 	if (!spool_lane(spool, SPOOL_SINK_MAIN, options.lane, &stored, err) ||
 	    !spool_totals(spool, &totals, err))
+		return false;
+	/* Where both are open, one of the two has to end first. */
+	if (stored.newest_seq == stored.final_seq &&
+	    !check_other_lanes(delivery, options.lane, err))
 		return false;
 	delivery->lane.options = options;
 	struct spool_anchor_id id = delivery_anchor_id(delivery, stored.final_seq);

@@ -111,6 +111,11 @@ struct spool_lane {
 bool spool_lane(struct spool *spool, uint8_t sink, uint16_t lane, struct spool_lane *out_lane,
                 struct err *err) MUST_CHECK;
 
+/* The newest anchor of another lane of that sink that is not FINAL; *out_id is zero if there is none.
+ * Chains it holds blocks of cannot become final in this lane before it does in its own. */
+bool spool_open_in_other_lane(struct spool *spool, uint8_t sink, uint16_t lane,
+                              struct spool_anchor_id *out_id, struct err *err) MUST_CHECK;
+
 /* Anchors of a lane from seq on, in order. */
 bool spool_anchors_page(struct spool *spool, const struct spool_anchor_id *from,
                         struct spool_anchor *out_anchors, size_t count_max, size_t *out_count,

@@ -31,6 +31,35 @@ bool spool_lane(struct spool *spool, uint8_t sink, uint16_t lane, struct spool_l
 	return true;
 }
 
+bool spool_open_in_other_lane(struct spool *spool, uint8_t sink, uint16_t lane,
+                              struct spool_anchor_id *out_id, struct err *err)
+{
+	struct txn txn;
+	struct spool_anchor_id id = { sink, UINT16_MAX, UINT64_MAX };
+	struct spool_anchor_id found = { 0 };
+	struct bytes key;
+	txn_begin(&txn, spool->store, TXN_READ);
+	/* From each lane's newest anchor to the lane below it. */
+	for (struct spool_key at = spool_key_anchor(&id);
+	     found.seq == 0 && txn_before(&txn, SPOOL_ANCHORS, spool_key_bytes(&at), &key, NULL);) {
+		struct spool_anchor newest;
+		if (!spool_key_anchor_read(key, &id)) {
+			spool_damaged(&txn, SPOOL_ANCHORS, key);
+			break;
+		}
+		if (id.sink != sink || !spool_read_anchor(&txn, &id, &newest))
+			break;
+		if (id.lane != lane && newest.state != SPOOL_ANCHOR_FINAL)
+			found = id;
+		id.seq = 0;
+		at = spool_key_anchor(&id);
+	}
+	if (!spool_end_read(&txn, true, "", err))
+		return false;
+	*out_id = found;
+	return true;
+}
+
 bool spool_anchors_page(struct spool *spool, const struct spool_anchor_id *from,
                         struct spool_anchor *out_anchors, size_t count_max, size_t *out_count,
                         struct err *err)

@@ -305,7 +305,16 @@ static void a_chain_that_changes_its_lane_is_still_anchored_in_order(void **stat
 	MUST_FAIL(spool_anchor_void(&fixture->txn, &first.id, &err), ZR_STATE);
 	assert_true(spool_txn_ok(&fixture->txn));
 	commit(fixture);
+	struct spool_anchor_id open;
+	MUST(spool_open_in_other_lane(fixture->spool, 1, 5, &open, &err));
+	assert_true(open.lane == first.id.lane && open.seq == first.id.seq);
 	finalize(fixture, &first.id, TEST_TIME_MS);
+	MUST(spool_open_in_other_lane(fixture->spool, 1, 5, &open, &err));
+	assert_int_equal(open.seq, 0);
+	MUST(spool_open_in_other_lane(fixture->spool, 1, first.id.lane, &open, &err));
+	assert_true(open.lane == 5 && open.seq == 1);
+	MUST(spool_open_in_other_lane(fixture->spool, 2, 0, &open, &err));
+	assert_int_equal(open.seq, 0);
 	finalize(fixture, &other.id, TEST_TIME_MS);
 	assert_int_equal(load(fixture, &two.a).anchored_next, 8);
 }

@@ -71,7 +71,21 @@ static enum delivery_lane_state lane_state(const struct delivery *delivery)
 	return lane->phase == LANE_RUNNING ? DELIVERY_LANE_RUNNING : DELIVERY_LANE_STARTING;
 }
 
-static void count_bytes(const struct delivery *delivery, struct delivery_lane_status *status)
+static void fill_endpoint(struct delivery_lane_status *status,
+                          const struct mainchain_endpoint_status *from)
+{
+	if (status->endpoint_count == DELIVERY_ENDPOINTS_MAX)
+		return;
+	struct delivery_endpoint_status *endpoint = &status->endpoints[status->endpoint_count++];
+	(void)snprintf(endpoint->url, sizeof(endpoint->url), "%s", from->url);
+	endpoint->up = from->up;
+	endpoint->behind = from->behind;
+	endpoint->height = from->height;
+	endpoint->call_count = from->call_count;
+	endpoint->failure_count = from->failure_count;
+}
+
+static void fill_endpoints(const struct delivery *delivery, struct delivery_lane_status *status)
 {
 	size_t count = delivery->adapter->endpoint_count(delivery->mainchain);
 	for (size_t i = 0; i < count; i++) {
@@ -79,6 +93,7 @@ static void count_bytes(const struct delivery *delivery, struct delivery_lane_st
 		delivery->adapter->endpoint_status(delivery->mainchain, i, &endpoint);
 		status->bytes_out += endpoint.bytes_out;
 		status->bytes_in += endpoint.bytes_in;
+		fill_endpoint(status, &endpoint);
 	}
 }
 
@@ -103,7 +118,7 @@ static void fill_status(const struct delivery *delivery, struct delivery_lane_st
 	status->submission_count = delivery->submission_count;
 	status->retry_count = delivery->retry_count;
 	status->reject_count = delivery->reject_count;
-	count_bytes(delivery, status);
+	fill_endpoints(delivery, status);
 	if (lane->phase == LANE_HALTED)
 		(void)snprintf(status->reason, sizeof(status->reason), "%s",
 		               lane_halt_name(lane->halt));

@@ -90,6 +90,18 @@ enum delivery_lane_state {
 
 #define DELIVERY_REASON_SIZE 160
 
+/* One endpoint of the main chain, as its calls went. */
+#define DELIVERY_ENDPOINTS_MAX    8 /* More are used, and not told about. */
+#define DELIVERY_ENDPOINT_URL_MAX 255
+
+struct delivery_endpoint_status {
+	char url[DELIVERY_ENDPOINT_URL_MAX + 1]; /* A longer one is cut. */
+	bool up;                                 /* Its last call had an answer. */
+	bool behind; /* Its last answer was made below its own or another's height. */
+	uint64_t height;
+	uint64_t call_count, failure_count;
+};
+
 /* One lane of one sink, as it stands now. The spool has the rest. */
 struct delivery_lane_status {
 	char sink[CHAIN_NAME_MAX + 1];
@@ -104,6 +116,8 @@ struct delivery_lane_status {
 	                             waiting is right (backoff, a stopped lane). The watchdog's food. */
 	uint64_t submission_count, retry_count, reject_count;
 	uint64_t bytes_out, bytes_in;
+	struct delivery_endpoint_status endpoints[DELIVERY_ENDPOINTS_MAX];
+	size_t endpoint_count;
 	char reason[DELIVERY_REASON_SIZE];
 };
 

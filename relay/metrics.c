@@ -251,6 +251,76 @@ static void print_lanes(const struct gateway *gateway, struct buffer *out)
 	            "Anchors that the main chain refused.", lane_rejects);
 }
 
+/* ---- the main chain's endpoints ---- */
+
+static double endpoint_up(const struct delivery_endpoint_status *endpoint)
+{
+	return endpoint->up;
+}
+
+static double endpoint_behind(const struct delivery_endpoint_status *endpoint)
+{
+	return endpoint->behind;
+}
+
+static double endpoint_height(const struct delivery_endpoint_status *endpoint)
+{
+	return (double)endpoint->height;
+}
+
+static double endpoint_calls(const struct delivery_endpoint_status *endpoint)
+{
+	return (double)endpoint->call_count;
+}
+
+static double endpoint_failures(const struct delivery_endpoint_status *endpoint)
+{
+	return (double)endpoint->failure_count;
+}
+
+/* A label's value: quote, backslash and line end are escaped. */
+static void put_label(struct buffer *out, const char *text)
+{
+	for (; *text != '\0'; text++) {
+		if (*text == '"' || *text == '\\')
+			buffer_put_u8(out, '\\');
+		if (*text == '\n')
+			buffer_put(out, BYTES_LITERAL("\\n"));
+		else
+			buffer_put_u8(out, (uint8_t)*text);
+	}
+}
+
+static void print_endpoints(const struct gateway *gateway, struct buffer *out)
+{
+	static const struct {
+		const char *name, *type, *help;
+		double (*value)(const struct delivery_endpoint_status *endpoint);
+	} rows[] = {
+		{ "mainchain_endpoint_up", "gauge", "1 if its last call had an answer.",
+		  endpoint_up },
+		{ "mainchain_endpoint_behind", "gauge",
+		  "1 if its last answer was made below a height that is known.", endpoint_behind },
+		{ "mainchain_endpoint_height", "gauge", "Height of the main chain that it told.",
+		  endpoint_height },
+		{ "mainchain_endpoint_calls_total", "counter", "Calls made to it.",
+		  endpoint_calls },
+		{ "mainchain_endpoint_failures_total", "counter", "Of these, without an answer.",
+		  endpoint_failures },
+	};
+	const struct delivery_lane_status *lane = &gateway->lanes[0];
+	if (gateway->lane_count == 0)
+		return;
+	for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+		head(out, rows[row].name, rows[row].type, rows[row].help);
+		for (size_t i = 0; i < lane->endpoint_count; i++) {
+			buffer_printf(out, PREFIX "%s{endpoint=\"", rows[row].name);
+			put_label(out, lane->endpoints[i].url);
+			buffer_printf(out, "\"} %.17g\n", rows[row].value(&lane->endpoints[i]));
+		}
+	}
+}
+
 /* ---- the process ---- */
 
 static double resident_bytes(void)
@@ -328,5 +398,6 @@ void metrics_print(struct gateway *gateway, struct buffer *out)
 	print_writer(gateway, out);
 	print_links(gateway, out);
 	print_lanes(gateway, out);
+	print_endpoints(gateway, out);
 	print_chains(gateway, out);
 }

@@ -128,6 +128,23 @@ static json_t *lanes_of(const struct gateway *gateway, json_t *attention)
 	return lanes;
 }
 
+/* Every lane uses the same ones; the first tells. */
+static json_t *endpoints_of(const struct gateway *gateway)
+{
+	json_t *endpoints = json_array();
+	const struct delivery_lane_status *lane = &gateway->lanes[0];
+	for (size_t i = 0; gateway->lane_count > 0 && i < lane->endpoint_count; i++) {
+		const struct delivery_endpoint_status *endpoint = &lane->endpoints[i];
+		json_array_append_new(endpoints, json_pack("{s:s, s:b, s:b, s:o, s:o, s:o}", "url",
+		                                           endpoint->url, "up", endpoint->up,
+		                                           "behind", endpoint->behind, "height",
+		                                           number(endpoint->height), "calls",
+		                                           number(endpoint->call_count), "failures",
+		                                           number(endpoint->failure_count)));
+	}
+	return endpoints;
+}
+
 static json_t *uuid_text(const struct gateway *gateway)
 {
 	char hex[2 * STORE_UUID_SIZE + 1];
@@ -179,7 +196,7 @@ json_t *view_status(struct gateway *gateway)
 		"mark_bytes", number(stats->mark_bytes), "full", stats->intake_full, "held_batches",
 		number(totals->held_batches), "held_bytes", number(totals->held_bytes),
 		"oldest_pending_ms", (json_int_t)counts.oldest_pending_ms, "lanes", lanes,
-		"endpoints", json_array(), "rates", "blocks_per_s",
+		"endpoints", endpoints_of(gateway), "rates", "blocks_per_s",
 		(double)gateway->counters.blocks_stored / uptime_s, "anchored_per_s",
 		(double)totals->anchored_blocks / uptime_s, "bytes_per_s",
 		(double)gateway->counters.bytes_stored / uptime_s);

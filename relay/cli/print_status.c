@@ -91,8 +91,10 @@ static void put_lane(FILE *out, const json_t *lane)
 
 static void put_endpoint(FILE *out, const json_t *endpoint)
 {
-	(void)fprintf(out, "endpoint   %s %s, height %s\n", TEXT(endpoint, "url"),
-	              is_true(endpoint, "up") ? "up" : "DOWN", TEXT(endpoint, "height"));
+	(void)fprintf(out, "endpoint   %s %s%s, height %s; %s calls, %s failed\n",
+	              TEXT(endpoint, "url"), is_true(endpoint, "up") ? "up" : "DOWN",
+	              is_true(endpoint, "behind") ? ", BEHIND" : "", TEXT(endpoint, "height"),
+	              TEXT(endpoint, "calls"), TEXT(endpoint, "failures"));
 }
 
 void print_status(const json_t *status, FILE *out)

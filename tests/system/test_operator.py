@@ -7,6 +7,7 @@ import time
 import pytest
 
 from gate import BUILD, Gate  # First: it says where agent_client is.
+from world import free_port
 from agent_client import Key, Ledger, Link, raw_batch
 
 
@@ -46,6 +47,34 @@ def test_status_says_how_it_stands(gate):
     assert anchors and all(anchor["state"] == "final" for anchor in anchors)
     shown = gate.ask("anchors", "show", str(anchors[0]["seq"]))
     assert shown["chains"][0]["name"] == "tq-1"
+
+
+def test_endpoints_of_the_main_chain_are_told_apart(gate):
+    chain = gate.add_ledger("tq-1", "edge-1").grow(4)
+    dead = f"http://127.0.0.1:{free_port()}"
+    alive = f"http://127.0.0.1:{gate.devchain_port}"
+    gate.gateway_settings["main-chain"]["endpoints"] = [dead, alive]
+    gate.begin()
+    store(gate, chain, "tq-1", 0, 4)
+    gate.wait_anchored({"tq-1": 5})
+
+    def told():
+        return {endpoint["url"]: endpoint for endpoint in gate.ask("status")["endpoints"]}
+    gate.wait(lambda: told()[alive]["height"] > 0 and told()[dead]["failures"] > 0, "calls were counted")
+    assert told()[alive]["up"] and not told()[dead]["up"]
+    assert told()[alive]["calls"] > 0 and told()[dead]["height"] == 0
+    samples = gate.metrics()
+    assert samples[f'zonerelay_mainchain_endpoint_up{{endpoint="{alive}"}}'] == 1
+    assert samples[f'zonerelay_mainchain_endpoint_up{{endpoint="{dead}"}}'] == 0
+    assert samples[f'zonerelay_mainchain_endpoint_failures_total{{endpoint="{dead}"}}'] >= 1
+    shown = gate.cli("status", check=False).stdout
+    assert f"{alive} up, height" in shown and f"{dead} DOWN, height 0" in shown
+    gate.devchain.kill()
+    chain.grow(2)
+    store(gate, chain, "tq-1", 5, 6)  # So that there is something to call it for.
+    gate.wait(lambda: not told()[alive]["up"], "a main chain that is away is told")
+    gate.devchain.start()
+    gate.wait(lambda: told()[alive]["up"], "it is back")
 
 
 def test_a_chain_is_shown_with_its_agents_and_its_trust(gate):

@@ -158,7 +158,8 @@ static void a_status_names_what_needs_attention_first(void **state)
 	       "\"lanes\": [{\"sink\": \"main\", \"lane\": 0, \"state\": \"away\", \"reason\": "
 	       "\"refused\", \"final_seq\": 4, \"sent_seq\": 5, \"unknown\": 1, "
 	       "\"last_progress_ms\": 0}],"
-	       "\"endpoints\": [{\"url\": \"https://m\", \"up\": false, \"height\": 10}]}",
+	       "\"endpoints\": [{\"url\": \"https://m\", \"up\": false, \"behind\": true, "
+	       "\"height\": 10, \"calls\": 12, \"failures\": 3}]}",
 	       "zone iii: zonerelayd 0.1.0, up 1 min 1 s, ready\n"
 	       "needs attention\n"
 	       "  - chain b is frozen: fork at height 17\n"
@@ -169,7 +170,7 @@ static void a_status_names_what_needs_attention_first(void **state)
 	       "spool      1.0 KiB of 2.0 KiB, FULL: intake is paused, 512 B in 4 batches\n"
 	       "lane       main/0 away (refused): final 4, sent 5, in doubt 1; last progress "
 	       "never\n"
-	       "endpoint   https://m DOWN, height 10\n"
+	       "endpoint   https://m DOWN, BEHIND, height 10; 12 calls, 3 failed\n"
 	       "store      5f\n");
 	/* What an older or newer daemon leaves out is a dash. */
 	expect(COMMAND_STATUS, "{}",

@@ -256,8 +256,24 @@ static bool take_file(struct bytes file, const struct chain_config *config,
 
 struct move_change {
 	struct state_change state; /* First: the chain is retired here. */
+	uint64_t next_height;      /* What the bundle says. */
 	struct buffer bundle;      /* Owned. */
 };
+
+/* P3: a block that was acked here after the bundle was made would be asked for, and anchored, there
+ * once more. */
+static bool apply_give(struct spool_txn *txn, struct change *change, struct err *err)
+{
+	const struct move_change *move = (struct move_change *)change;
+	struct spool_chain row;
+	if (!spool_chain_in(txn, &move->state.chain, &row, err))
+		return false;
+	if (row.next_height != move->next_height)
+		return err_set(err, ZR_STATE,
+		               "%s has just taken blocks: try again, or freeze it first",
+		               row.id.name);
+	return apply_state(txn, change, err);
+}
 
 static void fini_move(struct change *change)
 {
@@ -275,9 +291,10 @@ static void give(struct command_call *call)
 	if (move == NULL)
 		return;
 	struct change *change = &move->state.change;
-	change->apply = apply_state;
+	change->apply = apply_give;
 	change->after = after_state;
 	change->fini = fini_move;
+	move->next_height = row.next_height;
 	move->state.chain = row.key;
 	memcpy(move->state.name, row.id.name, sizeof(move->state.name));
 	move->state.state = SPOOL_CHAIN_RETIRED;

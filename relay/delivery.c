@@ -567,7 +567,8 @@ static void ring(struct delivery *delivery)
 
 void delivery_nudge(struct delivery *delivery)
 {
-	ring(delivery);
+	if (delivery != NULL)
+		ring(delivery);
 }
 
 bool delivery_request(struct delivery *delivery, struct delivery_request *request, struct err *err)

@@ -529,8 +529,8 @@ void gateway_stop(struct gateway *gateway)
 	if (gateway == NULL)
 		return;
 	delivery_stop(gateway->delivery, gateway->exit_status == EXIT_OK ? DELIVERY_GRACE_MS : 0);
+	gateway->delivery = NULL;
 	http_stop(gateway->http);
-	operators_close(gateway->operators);
 	for (size_t i = 0; i < gateway->listener_count; i++)
 		listener_free(gateway->listeners[i]);
 	if (gateway->links != NULL)
@@ -540,9 +540,12 @@ void gateway_stop(struct gateway *gateway)
 	/* What is not with the writer was not acked: its agent sends it again. */
 	if (gateway->intake != NULL)
 		intake_abandon(gateway->intake);
-	writer_stop(gateway->writer);
+	/* Operators' changes that are with the writer borrow from their requests, and what the last
+	 * answers set off may still ask the writer: it refuses. */
+	writer_close(gateway->writer);
 	drain(gateway);
 	operators_stop(gateway->operators);
+	writer_stop(gateway->writer);
 	intake_free(gateway->intake);
 	links_free(gateway->links);
 	chains_free(gateway->chains, &gateway->partials);

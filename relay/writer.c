@@ -12,6 +12,7 @@ struct writer {
 	struct writer_options options;
 	struct mailbox *ops;
 	pthread_t thread;
+	bool closed;        /* The thread has ended. The loop's only. */
 	bool failed;        /* The store did. The writer's thread only. */
 	struct key *signer; /* Owned; NULL: none. The writer's thread only. */
 	struct {
@@ -258,12 +259,20 @@ bool writer_start(struct writer **out_writer, const struct writer_options *optio
 	return true;
 }
 
+void writer_close(struct writer *writer)
+{
+	if (writer == NULL || writer->closed)
+		return;
+	mailbox_close(writer->ops);
+	(void)pthread_join(writer->thread, NULL);
+	writer->closed = true;
+}
+
 void writer_stop(struct writer *writer)
 {
 	if (writer == NULL)
 		return;
-	mailbox_close(writer->ops);
-	(void)pthread_join(writer->thread, NULL);
+	writer_close(writer);
 	writer_free(writer);
 }
 

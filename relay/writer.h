@@ -66,7 +66,9 @@ struct writer_options {
 
 bool writer_start(struct writer **out_writer, const struct writer_options *options,
                   struct err *err) MUST_CHECK;
-/* Does what waits, answers it, ends. NULL is allowed. */
+/* Does what waits, answers it, ends; refuses from then on. NULL is allowed. */
+void writer_close(struct writer *writer);
+/* The same, and frees it. */
 void writer_stop(struct writer *writer);
 
 /* Takes op until it comes back in op->reply.

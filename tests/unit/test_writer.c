@@ -347,6 +347,10 @@ static void what_waits_at_the_end_is_done_first(void **state)
 		begin_put(bench, &bench->chains[0], 1, &puts[i]);
 		submit(bench, &puts[i].op);
 	}
+	writer_close(bench->writer);
+	struct put_op late;
+	begin_put(bench, &bench->chains[0], 1, &late);
+	MUST_FAIL(writer_submit(bench->writer, &late.op, &err), ZR_FULL);
 	writer_stop(bench->writer);
 	bench->writer = NULL;
 	wait_answers(bench, 5);

@@ -74,7 +74,9 @@ bool chain_add_trust(struct chain *chain, struct trust *take_trust, uint64_t fro
 		return err_set(err, ZR_NO_MEMORY, "trust set");
 	held->trust = take_trust;
 	held->from = from;
-	list_append(&chain->trusts, &held->node);
+	/* Found before one from the same height on whose batch was not stored, and which a worker
+	 * may still be reading. */
+	list_add_after(&chain->trusts, &held->node);
 	return true;
 }
 

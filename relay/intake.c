@@ -243,6 +243,13 @@ static bool fill_job(struct batch *batch, struct err *err)
 	case COURSE_COMPARE:
 		job->kind = VERIFY_READ;
 		return true;
+	case COURSE_SAME:
+		job->kind = VERIFY_WALK;
+		job->policy = batch->our_info.policy;
+		job->position = batch->basis.position;
+		job->trust = batch->fork_trust;
+		job->trust_from = batch->basis.trust_from;
+		return true;
 	case COURSE_THEIRS:
 	case COURSE_OURS:
 		job->kind = VERIFY_PROVE;
@@ -346,6 +353,16 @@ static void roll_back(struct batch *batch, const struct err *why)
 	batch_refuse(batch, full ? REASON(FULL) : REASON(BUSY), ACTION(RETRY_AFTER), why->message);
 }
 
+/* The spool may have refused a batch because an operator moved the chain on meanwhile. */
+static void look_again(struct intake *intake, struct chain *chain)
+{
+	struct err err;
+	if (!intake->abandoned && list_is_empty(&chain->pipeline) &&
+	    !chain_refresh(intake->options.chains, chain, &err))
+		log_error("chain-unreadable", "chain=%s detail=\"%s\"", chain->id.name,
+		          err.message);
+}
+
 static void append_done(struct writer_op *op)
 {
 	struct batch *batch = LIST_ENTRY(op, struct batch, op);
@@ -379,7 +396,10 @@ static void append_done(struct writer_op *op)
 	} else if (!batch->dropped) {
 		roll_back(batch, &op->err);
 	}
+	bool stored = op->ok; /* Dies with its batch. */
 	batch_end(batch);
+	if (!stored)
+		look_again(intake, chain);
 	chain_advance(intake, chain);
 }
 
@@ -677,6 +697,15 @@ static bool answered(struct intake *intake, struct chain *chain, const struct ba
 		return true;
 	}
 	if (refusable(intake, chain, header, &refusal)) {
+		refuse(intake, chain, bringer, &refusal);
+		return true;
+	}
+	if (arrival == ARRIVAL_EXPECTED &&
+	    header->claim.first_height != chain->admission.expected.next_height) {
+		/* Its row was read again for its quota: an operator has moved it on. */
+		refusal.reason = REASON(BUSY);
+		refusal.action = ACTION(RETRY_AFTER);
+		refusal.detail = "the chain has just been moved on";
 		refuse(intake, chain, bringer, &refusal);
 		return true;
 	}

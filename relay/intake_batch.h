@@ -17,9 +17,10 @@ enum batch_course {
 	COURSE_COMPARE,    /* A suspect: what are its hashes? */
 	COURSE_THEIRS,     /* It differs at fork_height: is that block validly signed? */
 	COURSE_OURS,       /* It is: and ours? */
+	COURSE_SAME,       /* Ours, whose payload is damaged: are its signatures good, too? */
 	COURSE_EVIDENCE,   /* Both are. To be stored, and the chain frozen. */
 	COURSE_QUARANTINE, /* To be kept whole, refused. */
-	COURSE_REPAIR,     /* The same blocks as ours, whose payload is damaged. */
+	COURSE_REPAIR,     /* They are: to be stored in its place. */
 };
 
 struct batch {

@@ -1,6 +1,8 @@
 /* intake_suspect.c -- batches that are not what ours is at their heights, and what is refused.
  *
  *     COMPARE ---- same ----> a duplicate, or sent again from where ours ends
+ *        |            `-------> SAME ----> REPAIR: our payload was damaged; what takes its place is
+ *        |                                 verified as it was (P4): no hash speaks of signatures
  *        | differs at h
  *     THEIRS ---- not signed ----> quarantine: anybody can make up a block
  *        | validly signed
@@ -147,14 +149,32 @@ static void repair_done(struct writer_op *op)
 	batch_end(batch);
 }
 
-static void repair(struct batch *batch)
+static void ask_same(struct batch *batch)
 {
-	struct intake *intake = batch->intake;
-	if (!spool_batch_info(intake->options.spool, &batch->chain->key,
-	                      batch->header.claim.first_height, &batch->our_info, NULL)) {
+	const struct intake_options *options = &batch->intake->options;
+	const struct block_header *first = &batch->job.headers[0];
+	const struct chain *chain = batch->chain;
+	struct spool_batch_info *info = &batch->our_info;
+	struct err err;
+	if (!spool_batch_info(options->spool, &chain->key, first->height, info, NULL) ||
+	    info->first_height != first->height || info->block_count != batch->job.header_count) {
 		duplicate(batch);
 		return;
 	}
+	if (!chain_trust_at(options->chains, chain, first->height, &batch->fork_trust, &err)) {
+		log_error("batch-not-repaired", "chain=%s from=%" PRIu64 " detail=\"%s\"",
+		          chain->id.name, first->height, err.message);
+		duplicate(batch);
+		return;
+	}
+	batch->basis = (struct basis){ { first->height, first->parent }, first->height };
+	batch->course = COURSE_SAME;
+	batch_send_to_worker(batch);
+}
+
+static void repair(struct batch *batch)
+{
+	struct intake *intake = batch->intake;
 	batch->course = COURSE_REPAIR;
 	batch->op = (struct writer_op){ .work = SPOOL_INTAKE,
 		                        .apply = apply_repair,
@@ -227,7 +247,7 @@ static void compare(struct batch *batch)
 	switch (comparison) {
 	case COMPARE_SAME_WHOLE:
 		if (batch_repairs(chain, &batch->header.claim))
-			repair(batch);
+			ask_same(batch);
 		else
 			duplicate(batch);
 		return;
@@ -298,7 +318,10 @@ static void evidence_done(struct writer_op *op)
 	}
 	batch_refuse(batch, REASON(FORK), ACTION(HOLD), "another block is ours at that height");
 	intake->options.events->changed(chain, intake->options.arg);
-	to_quarantine(batch, "fork");
+	if (intake->abandoned)
+		batch_end(batch); /* The writer takes no more; the evidence is kept. */
+	else
+		to_quarantine(batch, "fork");
 }
 
 static void keep_evidence(struct batch *batch)
@@ -360,6 +383,12 @@ void suspect_step(struct batch *batch)
 			compare(batch);
 		else
 			batch_quarantine(batch, "malformed", REASON(MALFORMED));
+		return;
+	case COURSE_SAME:
+		if (fine)
+			repair(batch);
+		else
+			batch_quarantine(batch, "untrusted", REASON(UNTRUSTED));
 		return;
 	case COURSE_THEIRS:
 		if (fine)

@@ -174,6 +174,17 @@ def test_a_payload_that_rots_on_the_disk_is_asked_for_again_and_repaired(gate):
         link.hello([chain.hello("tq-1")])
         resend = link.wait("resend")
         assert (resend.get("from", 0), resend["to"]) == (0, 1)
+        # The same hashes, but the seal is a stranger's: nothing that main chain may be given.
+        good = chain.blocks[1]
+        forged, digest = chain.make(1, chain.hashes[0], [mark * 20], key=Key(gate.folder, "stranger"))
+        assert digest == chain.hashes[1]
+        chain.blocks[1] = forged
+        link.send_blocks(0, chain, 0, 1)
+        assert link.wait("reject")["reason"] == "REJECT_REASON_UNTRUSTED"
+        chain.blocks[1] = good
+    with Link(gate, "edge-1") as link:
+        link.hello([chain.hello("tq-1")])
+        link.wait("resend")
         link.send_blocks(0, chain, 0, 1)
         assert link.wait("ack")["durable_next"] == 4
     gate.gateway.wait_log("batch-repaired")

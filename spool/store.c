@@ -180,13 +180,12 @@ static bool format_fits(const struct store *store, struct err *err)
 
 static bool open_tables_in(struct store *store, MDB_txn *txn, struct err *err)
 {
-	MDB_dbi dbi;
-	int rc = mdb_dbi_open(txn, STORE_IDENTITY_TABLE, 0, &dbi);
+	int rc = mdb_dbi_open(txn, STORE_IDENTITY_TABLE, 0, &store->identity_dbi);
 	if (rc == MDB_NOTFOUND)
 		return err_set(err, ZR_CORRUPT, "an LMDB file, but not one of ours");
 	if (rc != 0)
 		return store_failed(store, err, rc, "open table " STORE_IDENTITY_TABLE);
-	if (!read_identity(store, txn, dbi, err) || !format_fits(store, err))
+	if (!read_identity(store, txn, store->identity_dbi, err) || !format_fits(store, err))
 		return false;
 	for (size_t i = 0; i < store->format->table_count; i++) {
 		rc = mdb_dbi_open(txn, store->format->tables[i], 0, &store->dbis[i]);
@@ -226,31 +225,54 @@ static bool sync_all(struct store *store, struct err *err)
 	return store_sync_folder(store->dir, err);
 }
 
-static bool set_limit(struct store *store, uint64_t size_bytes, struct err *err)
+/* Kept, so that whoever opens it next without a size of his own knows the same limit. */
+static bool keep_size(struct store *store, struct err *err)
 {
-	uint64_t created = store->identity.size_bytes;
-	store->limit_bytes = size_bytes == 0 ? created : size_bytes - size_bytes % store->page_size;
-	store->ready_bytes = store->identity.allocated ? created : 0;
-	if (store->mode == STORE_READ)
-		return true;
-
-	MDB_envinfo info;
-	mdb_env_info(store->env, &info);
-	if (store->limit_bytes > PTRDIFF_MAX)
-		return err_set(err, ZR_INVALID, "%llu bytes are too many for this machine",
-		               (unsigned long long)store->limit_bytes);
-	if (store->limit_bytes > info.me_mapsize) {
-		int rc = mdb_env_set_mapsize(store->env, (size_t)store->limit_bytes);
-		if (rc != 0)
-			return store_failed(store, err, rc, "grow the map");
+	struct store_identity identity = store->identity;
+	identity.size_bytes = store->limit_bytes;
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(store->env, NULL, 0, &txn);
+	if (rc != 0)
+		return store_failed(store, err, rc, "begin");
+	rc = store_put_identity(txn, store->identity_dbi, &identity);
+	if (rc != 0) {
+		mdb_txn_abort(txn);
+		return store_failed(store, err, rc, "keep the size");
 	}
-	if (store->identity.allocated && store->limit_bytes > created) {
+	rc = mdb_txn_commit(txn);
+	if (rc != 0)
+		return store_failed(store, err, rc, "keep the size");
+	store->identity = identity;
+	return true;
+}
+
+/* Space first, then the map, then the record of it: cut short anywhere, the old size holds. */
+static bool grow(struct store *store, struct err *err)
+{
+	if (store->identity.allocated) {
 		mdb_filehandle_t fd;
 		mdb_env_get_fd(store->env, &fd);
 		if (!store_allocate(fd, store->limit_bytes, err))
 			return false;
-		store->ready_bytes = store->limit_bytes;
 	}
+	MDB_envinfo info;
+	mdb_env_info(store->env, &info);
+	if (store->limit_bytes > info.me_mapsize) {
+		int rc = mdb_env_set_mapsize(store->env, store->limit_bytes);
+		if (rc != 0)
+			return store_failed(store, err, rc, "grow the map");
+	}
+	return keep_size(store, err);
+}
+
+static bool set_limit(struct store *store, uint64_t size_bytes, struct err *err)
+{
+	uint64_t size_before = store->identity.size_bytes;
+	store->limit_bytes =
+		size_bytes == 0 ? size_before : size_bytes - size_bytes % store->page_size;
+	if (store->mode == STORE_WRITE && store->limit_bytes > size_before && !grow(store, err))
+		return false;
+	store->ready_bytes = store->identity.allocated ? store->identity.size_bytes : 0;
 	return true;
 }
 

@@ -76,7 +76,7 @@ struct store_options {
 	const char *dir;
 	const struct store_format *format;
 	enum store_mode mode;
-	uint64_t size_bytes; /* 0: as created. Larger: grown to it. Smaller: a lower limit. */
+	uint64_t size_bytes; /* 0: as it is. Larger: grown to it. Smaller: a lower limit. */
 };
 
 /* In O(1), whatever is inside. Writing: takes owner.lock, syncs file and folder, clears readers that

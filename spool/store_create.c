@@ -45,7 +45,7 @@ bool store_identity_decode(struct bytes value, struct store_identity *out_identi
 	return true;
 }
 
-static int put_identity(MDB_txn *txn, MDB_dbi dbi, const struct store_identity *identity)
+int store_put_identity(MDB_txn *txn, MDB_dbi dbi, const struct store_identity *identity)
 {
 	struct buffer value = BUFFER_EMPTY;
 	store_identity_encode(identity, &value);
@@ -57,7 +57,7 @@ static int put_identity(MDB_txn *txn, MDB_dbi dbi, const struct store_identity *
 		return ENOMEM;
 	MDB_val key = { sizeof(STORE_IDENTITY_KEY) - 1, (void *)STORE_IDENTITY_KEY };
 	MDB_val data = { value.size, value.data };
-	int rc = mdb_put(txn, dbi, &key, &data, MDB_NOOVERWRITE);
+	int rc = mdb_put(txn, dbi, &key, &data, 0);
 	buffer_fini(&value);
 	return rc;
 }
@@ -75,7 +75,7 @@ static int create_tables(MDB_env *env, const struct store_format *format,
 	if (rc == 0)
 		rc = mdb_dbi_open(txn, STORE_IDENTITY_TABLE, MDB_CREATE, &dbi);
 	if (rc == 0)
-		rc = put_identity(txn, dbi, identity);
+		rc = store_put_identity(txn, dbi, identity);
 	if (rc != 0) {
 		mdb_txn_abort(txn);
 		return rc;

@@ -34,6 +34,7 @@ struct store {
 	enum store_mode mode;
 	MDB_env *env;
 	MDB_dbi dbis[STORE_TABLES_MAX];
+	MDB_dbi identity_dbi;
 	struct store_identity identity;
 	uint32_t page_size;
 	uint64_t limit_bytes; /* What this opening allows; LMDB's map is at least as large. */
@@ -76,6 +77,8 @@ bool store_sync_folder(const char *path, struct err *err) MUST_CHECK;
 /* owner.lock of dir, or a failure naming who has it. Gives the descriptor. */
 bool store_lock_owner(const char *dir, int *out_fd, struct err *err) MUST_CHECK;
 
+/* Puts the one row of the store's own table. Returns what LMDB says. */
+int store_put_identity(MDB_txn *txn, MDB_dbi dbi, const struct store_identity *identity);
 void store_identity_encode(const struct store_identity *identity, struct buffer *out);
 bool store_identity_decode(struct bytes value, struct store_identity *out_identity,
                            struct err *err) MUST_CHECK;

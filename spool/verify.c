@@ -140,7 +140,11 @@ static bool walk_slice(struct verify *verify, struct spool_chain *chain, struct 
 	uint64_t before = scrub->height;
 	bool more = true;
 	txn_begin(&txn, spool_store(verify->spool), TXN_READ);
-	(void)spool_read_chain(&txn, &chain->key, chain);
+	if (spool_read_chain(&txn, &chain->key, chain) && chain->known_from > scrub->height) {
+		/* Forgotten while we walked: once more, from where headers are known now. */
+		spool_check_begin(scrub, chain);
+		*holding = (struct holding){ 0, 0 };
+	}
 	for (int i = 0; more && txn_ok(&txn) && i < SLICE_ROWS; i++) {
 		before = scrub->height;
 		more = spool_check_row(&txn, chain, scrub);

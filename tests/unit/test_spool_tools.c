@@ -256,6 +256,29 @@ static void a_sound_spool_verifies_and_is_counted(void **state)
 	MUST_FAIL(spool_verify("/nonexistent/zr", NULL, NULL, NULL, &result, &err), ZR_UNAVAILABLE);
 }
 
+struct busy {
+	struct fixture *fixture;
+	struct world *world;
+	int calls;
+	bool forgets; /* History, faster than anybody can copy it. */
+};
+
+static void be_busy(uint64_t done, uint64_t total, void *arg);
+
+static void verify_beside_a_busy_writer_finds_nothing_wrong(void **state)
+{
+	struct fixture *fixture = *state;
+	struct err err;
+	struct world world;
+	struct spool_verify_result result;
+	make_world(fixture, &world);
+	struct busy busy = { fixture, &world, 0, true };
+	struct spool_progress progress = { be_busy, &busy };
+	MUST(spool_verify(fixture->dir, print_fault, NULL, &progress, &result, &err));
+	assert_int_equal(result.fault_count, 0);
+	assert_true(busy.calls > 15);
+}
+
 static void change_first_row(struct fixture *fixture, enum spool_table table, bool take_away)
 {
 	struct err err;
@@ -426,13 +449,6 @@ static void a_restored_spool_is_the_same_and_says_that_it_is_a_copy(void **state
 	check_sound(copy.dir);
 	drop_copy(&copy);
 }
-
-struct busy {
-	struct fixture *fixture;
-	struct world *world;
-	int calls;
-	bool forgets; /* History, faster than anybody can copy it. */
-};
 
 /* The writer goes on between any two slices: intake, anchors, pruning, adoption. */
 static void be_busy(uint64_t done, uint64_t total, void *arg)
@@ -926,6 +942,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_SPOOL(a_sound_spool_verifies_and_is_counted),
+		WITH_SPOOL(verify_beside_a_busy_writer_finds_nothing_wrong),
 		WITH_SPOOL(verify_finds_a_row_that_is_missing_or_malformed_in_any_table),
 		WITH_SPOOL(verify_says_which_block_of_which_chain),
 		WITH_SPOOL(a_restored_spool_is_the_same_and_says_that_it_is_a_copy),

@@ -431,6 +431,15 @@ static void a_store_may_be_opened_with_a_larger_or_a_smaller_limit(void **state)
 	put(fixture->store, TABLE_ANIMALS, "dog", "brown");
 	MUST(store_stats(fixture->store, &stats, &err));
 	assert_int_equal(stats.pages_limit, (2u << 20) / stats.page_size);
+	open_again(fixture, 0); /* It stays so large. */
+	MUST(store_stats(fixture->store, &stats, &err));
+	assert_int_equal(stats.pages_limit, (2u << 20) / stats.page_size);
+	char path[TEST_PATH_MAX + 16];
+	struct stat file;
+	snprintf(path, sizeof(path), "%s/data.mdb", fixture->dir);
+	assert_int_equal(stat(path, &file), 0);
+	assert_int_equal(file.st_size, 2u << 20);
+	assert_true(file.st_blocks * 512 >= 2 << 20);
 	open_again(fixture, 512u << 10);
 	MUST(store_stats(fixture->store, &stats, &err));
 	assert_int_equal(stats.pages_limit, (512u << 10) / stats.page_size);

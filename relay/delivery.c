@@ -58,6 +58,19 @@ void delivery_tell(struct delivery *delivery, struct delivery_notice *take_notic
 	mailbox_answer(delivery->options.notices, &take_notice->node);
 }
 
+void delivery_tell_anchor(struct delivery *delivery, enum delivery_notice_kind kind, uint64_t seq,
+                          const char *reason)
+{
+	struct delivery_notice *notice = delivery_notice_new(kind);
+	if (notice == NULL)
+		return;
+	(void)snprintf(notice->sink, sizeof(notice->sink), "%s", delivery->sink->name);
+	(void)snprintf(notice->reason, sizeof(notice->reason), "%s", reason);
+	notice->lane = delivery->lane.options.lane;
+	notice->seq = seq;
+	delivery_tell(delivery, notice);
+}
+
 static enum delivery_lane_state lane_state(const struct delivery *delivery)
 {
 	const struct lane *lane = &delivery->lane;

@@ -122,11 +122,14 @@ struct delivery_lane_status {
 };
 
 enum delivery_notice_kind {
-	DELIVERY_ANCHOR_FINAL,  /* sink, lane, seq: its chains' edges may be told. */
-	DELIVERY_STATUS,        /* status: after each change, and at least every second. */
-	DELIVERY_CHAIN_FROZEN,  /* chain: the main chain refused it; already so in the spool. */
-	DELIVERY_CHAIN_CHANGED, /* chain: its heights moved in the spool, after a restore. */
-	DELIVERY_PAYLOAD_LOST,  /* chain, from, to: damaged in the spool; ask the edge again. */
+	DELIVERY_ANCHOR_FINAL,    /* sink, lane, seq: its chains' edges may be told. */
+	DELIVERY_ANCHOR_SENT,     /* sink, lane, seq; as the next two only for whoever watches. */
+	DELIVERY_ANCHOR_REJECTED, /* The main chain refused it; reason: its word. */
+	DELIVERY_ANCHOR_UNKNOWN,  /* Its outcome is in doubt; reason: why. */
+	DELIVERY_STATUS,          /* status: after each change, and at least every second. */
+	DELIVERY_CHAIN_FROZEN,    /* chain: the main chain refused it; already so in the spool. */
+	DELIVERY_CHAIN_CHANGED,   /* chain: its heights moved in the spool, after a restore. */
+	DELIVERY_PAYLOAD_LOST,    /* chain, from, to: damaged in the spool; ask the edge again. */
 };
 
 /* Made by delivery with calloc(); taken, and freed with free(), by the loop. */

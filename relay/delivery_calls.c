@@ -228,6 +228,7 @@ static void perform_call(struct delivery *delivery, enum lane_step step, uint64_
 			delivery->retry_count += anchor->attempts > 0 ? 1 : 0;
 			log_info("anchor-submitted", "seq=%" PRIu64 " attempt=%" PRIu32, seq,
 			         anchor->attempts + 1);
+			delivery_tell_anchor(delivery, DELIVERY_ANCHOR_SENT, seq, "");
 		}
 		return;
 	}
@@ -337,6 +338,11 @@ static void on_state(struct delivery *delivery, const struct lane_anchor *anchor
 		delivery->reject_count++;
 		log_warn("anchor-rejected", "seq=%" PRIu64 " detail=\"%s\"", anchor->seq,
 		         delivery->reason);
+		delivery_tell_anchor(delivery, DELIVERY_ANCHOR_REJECTED, anchor->seq,
+		                     delivery->reason);
+	} else if (anchor->state == SPOOL_ANCHOR_UNKNOWN) {
+		delivery_tell_anchor(delivery, DELIVERY_ANCHOR_UNKNOWN, anchor->seq,
+		                     delivery->reason);
 	}
 	log_info("anchor-state", "seq=%" PRIu64 " state=%s height=%" PRIu64, anchor->seq,
 	         spool_anchor_state_name(anchor->state), answer->height);

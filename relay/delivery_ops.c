@@ -344,17 +344,6 @@ static bool apply_final(struct spool_txn *txn, struct writer_op *op, struct err 
 	return spool_anchor_finalize(txn, &final->id, &final->receipt.receipt, err);
 }
 
-static void tell_final(struct delivery *delivery, uint64_t seq)
-{
-	struct delivery_notice *notice = delivery_notice_new(DELIVERY_ANCHOR_FINAL);
-	if (notice == NULL)
-		return; /* The edges learn of it at their next hello. */
-	(void)snprintf(notice->sink, sizeof(notice->sink), "%s", delivery->sink->name);
-	notice->lane = delivery->lane.options.lane;
-	notice->seq = seq;
-	delivery_tell(delivery, notice);
-}
-
 static void done_final(struct writer_op *op)
 {
 	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
@@ -364,7 +353,8 @@ static void done_final(struct writer_op *op)
 		lane_finished(&delivery->lane, seq);
 		delivery->progress_ms = delivery_now(delivery);
 		log_info("anchor-final", "seq=%" PRIu64, seq);
-		tell_final(delivery, seq);
+		/* Without memory for it the edges learn of it at their next hello. */
+		delivery_tell_anchor(delivery, DELIVERY_ANCHOR_FINAL, seq, "");
 	} else {
 		/* Asked again, and written again: finalizing twice changes nothing. */
 		struct lane_anchor *anchor = lane_find(&delivery->lane, seq);

@@ -122,6 +122,9 @@ void delivery_say(struct delivery *delivery, const char *format, ...)
 /* An empty notice to be filled and given to delivery_tell(); NULL: no memory, it is left out. */
 struct delivery_notice *delivery_notice_new(enum delivery_notice_kind kind);
 void delivery_tell(struct delivery *delivery, struct delivery_notice *take_notice);
+/* What became of an anchor; reason may be "". Without memory nobody is told. */
+void delivery_tell_anchor(struct delivery *delivery, enum delivery_notice_kind kind, uint64_t seq,
+                          const char *reason);
 /* Closes it first where it is open: heights it has seen are forgotten, calls under way have no answer
  * any more. Not from within an answer. */
 bool delivery_open_mainchain(struct delivery *delivery, struct err *err) MUST_CHECK;

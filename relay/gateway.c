@@ -61,17 +61,33 @@ static void note_lane(struct gateway *gateway, const struct delivery_lane_status
 		gateway->lane_count++;
 }
 
+static void publish_anchor(struct gateway *gateway, const char *name,
+                           const struct delivery_notice *notice)
+{
+	operators_publish(gateway->operators, name,
+	                  json_pack("{s:s, s:i, s:I, s:s}", "sink", notice->sink, "lane",
+	                            (int)notice->lane, "seq", (json_int_t)notice->seq, "detail",
+	                            notice->reason));
+}
+
 static void run_notice(struct gateway *gateway, const struct delivery_notice *notice)
 {
 	struct chain *chain;
 	switch (notice->kind) {
 	case DELIVERY_ANCHOR_FINAL:
-		operators_publish(gateway->operators, "anchor-final",
-		                  json_pack("{s:s, s:i, s:I}", "sink", notice->sink, "lane",
-		                            (int)notice->lane, "seq", (json_int_t)notice->seq));
+		publish_anchor(gateway, "anchor-final", notice);
 		links_anchor_final(
 			gateway->links,
 			&(struct spool_anchor_id){ SPOOL_SINK_MAIN, notice->lane, notice->seq });
+		return;
+	case DELIVERY_ANCHOR_SENT:
+		publish_anchor(gateway, "anchor-sent", notice);
+		return;
+	case DELIVERY_ANCHOR_REJECTED:
+		publish_anchor(gateway, "anchor-rejected", notice);
+		return;
+	case DELIVERY_ANCHOR_UNKNOWN:
+		publish_anchor(gateway, "anchor-unknown", notice);
 		return;
 	case DELIVERY_STATUS:
 		note_lane(gateway, &notice->status);

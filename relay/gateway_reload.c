@@ -4,11 +4,13 @@
  * of agents who are still good are not dropped; revoked ones are cut at once.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "relay/base/log.h"
 #include "relay/base/notify.h"
 #include "relay/commands_daemon.h"
 #include "relay/gateway.h"
+#include "relay/operators.h"
 
 bool gateway_read_tls(struct gateway *gateway, const struct config *config,
                       struct tls_context **out_context, struct err *err)
@@ -53,18 +55,30 @@ static void log_errors(const struct config_errors *errors)
 	}
 }
 
-static void log_changes(const struct config *old, const struct config *new)
+/* To the log, and to whoever watches. */
+static void tell_changes(struct gateway *gateway, const struct config *new)
 {
 	struct config_change *changes;
 	size_t count;
 	struct err err;
-	if (!config_diff(old, new, &changes, &count, &err))
+	json_int_t added = 0, removed = 0;
+	if (!config_diff(gateway->config, new, &changes, &count, &err))
 		return;
-	for (size_t i = 0; i < count; i++)
+	json_t *keys = json_array();
+	for (size_t i = 0; i < count; i++) {
+		bool is_chain = strncmp(changes[i].key, "chains", 6) == 0;
+		added += is_chain && changes[i].kind == CONFIG_ADDED;
+		removed += is_chain && changes[i].kind == CONFIG_REMOVED;
+		if (!is_chain && changes[i].reloadable)
+			json_array_append_new(keys, json_string(changes[i].key));
 		log_info("config-changed", "key=%s name=%s effect=%s", changes[i].key,
 		         changes[i].name != NULL ? changes[i].name : "-",
 		         changes[i].reloadable ? "now" : "next-start");
+	}
 	free(changes);
+	operators_publish(gateway->operators, "config-reloaded",
+	                  json_pack("{s:o, s:I, s:I}", "changed", keys, "chains_added", added,
+	                            "chains_removed", removed));
 }
 
 /* Delivery keeps using the former configuration until it says otherwise. */
@@ -174,7 +188,7 @@ static bool reload(struct gateway *gateway, struct err *err)
 	if (!gateway_read_tls(gateway, config, &tls, err) ||
 	    !receipts_read(&receipts, &signer, &config->gateway.receipts, err))
 		goto fail;
-	log_changes(gateway->config, config);
+	tell_changes(gateway, config);
 	swap(gateway, config, tls, &receipts, signer);
 	tell_delivery(gateway, request);
 	return true;

@@ -2,6 +2,7 @@
 import json
 import shutil
 import subprocess
+import threading
 import time
 
 import pytest
@@ -281,6 +282,39 @@ def test_the_configuration_is_read_again_by_command(gate):
     (gate.folder / "gateway.yaml").write_text("nonsense: 1\n")
     bad = gate.cli("config", "reload", "--reason", "a test", "--json", check=False)
     assert bad.returncode == 1
+
+
+def test_a_watcher_sees_anchors_lanes_and_reloads(gate):
+    chain = gate.add_ledger("tq-1", "edge-1").grow(3)
+    gate.begin()
+    gate.gateway.wait_log("lane-running")
+    watch = subprocess.Popen([str(gate.program("zonerelay")), "watch", "--json", "--events",
+                              str(gate.folder / "events.sock")], stdout=subprocess.PIPE, text=True)
+    seen = {}
+    reader = threading.Thread(target=lambda: [seen.update({event["event"]: event["data"]})
+                                              for event in map(json.loads, watch.stdout)])
+    reader.start()
+    try:
+        time.sleep(0.5)  # A subscription has no answer to wait for.
+        store(gate, chain, "tq-1", 0, 3)
+        gate.wait(lambda: "anchor-final" in seen, "the anchor is final")
+        assert seen["anchor-sent"] == {"sink": "main", "lane": 0, "seq": 1, "detail": ""}
+        gate.gateway_settings["heartbeat"] = "20 s"
+        gate.add_ledger("tq-2", "edge-1")
+        gate.write_gateway()
+        change(gate, "config", "reload")
+        gate.wait(lambda: "config-reloaded" in seen, "the reload is told")
+        assert seen["config-reloaded"] == {"changed": ["heartbeat"], "chains_added": 1, "chains_removed": 0}
+        gate.devchain.kill()
+        chain.grow(1)
+        store(gate, chain, "tq-1", 4, 4)
+        gate.wait(lambda: seen.get("lane-state", {}).get("state") == "away", "the lane waits")
+        gate.devchain.start()
+        gate.wait(lambda: seen["lane-state"]["state"] == "running", "the lane goes on")
+    finally:
+        watch.kill()
+        watch.wait()
+        reader.join()
 
 
 def test_log_level_reconcile_and_watch(gate):

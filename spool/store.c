@@ -118,6 +118,12 @@ static bool env_open(struct store *store, struct err *err)
 	if (rc != 0)
 		return store_failed(store, err, rc, "open");
 
+	char lock[STORE_PATH_MAX], data[STORE_PATH_MAX];
+	if (!store_path(lock, store->dir, STORE_LOCK_NAME, err) ||
+	    !store_path(data, store->dir, STORE_DATA_NAME, err) ||
+	    !store_inherit_owner(lock, data, err))
+		return false;
+
 	unsigned now = 0;
 	mdb_env_get_flags(store->env, &now);
 	assert((now & (MDB_NOSYNC | MDB_NOMETASYNC | MDB_WRITEMAP | MDB_MAPASYNC)) == 0);

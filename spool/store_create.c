@@ -123,13 +123,28 @@ static bool settle(const char *path, const struct store_identity *identity, stru
 	return ok;
 }
 
+static bool parent_of(const char *dir, char path[static STORE_PATH_MAX], struct err *err)
+{
+	char copy[STORE_PATH_MAX];
+	if (!store_path(copy, dir, ".", err))
+		return false;
+	copy[strlen(copy) - 2] = '\0'; /* dirname() wants a copy, not a trailing dot. */
+	strcpy(path, dirname(copy));
+	return true;
+}
+
 static bool sync_parent(const char *dir, struct err *err)
 {
 	char path[STORE_PATH_MAX];
-	if (!store_path(path, dir, ".", err))
-		return false;
-	path[strlen(path) - 2] = '\0'; /* dirname() wants a copy, not a trailing dot. */
-	return store_sync_folder(dirname(path), err);
+	return parent_of(dir, path, err) && store_sync_folder(path, err);
+}
+
+static bool make_folder(const char *dir, struct err *err)
+{
+	char parent[STORE_PATH_MAX];
+	if (mkdir(dir, 0700) == 0)
+		return parent_of(dir, parent, err) && store_inherit_owner(dir, parent, err);
+	return errno == EEXIST || err_set(err, ZR_IO, "make the folder: %s", strerror(errno));
 }
 
 static bool make(const struct store_create_options *options, struct err *err)
@@ -150,7 +165,7 @@ static bool make(const struct store_create_options *options, struct err *err)
 		return false;
 	unlink(new_path); /* Of an attempt that was cut short. */
 	if (!write_tables(new_path, options->format, &identity, err) ||
-	    !settle(new_path, &identity, err))
+	    !store_inherit_owner(new_path, options->dir, err) || !settle(new_path, &identity, err))
 		goto fail;
 	if (rename(new_path, path) != 0) {
 		err_set(err, ZR_IO, "rename %s: %s", new_path, strerror(errno));
@@ -168,8 +183,8 @@ static bool options_fit(const struct store_create_options *options, struct err *
 	if (options->size_bytes < STORE_SIZE_MIN_BYTES || options->size_bytes > PTRDIFF_MAX ||
 	    options->size_bytes > SIZE_MAX)
 		return err_set(err, ZR_INVALID, "a store of that size is not possible here");
-	if (mkdir(options->dir, 0700) != 0 && errno != EEXIST)
-		return err_set(err, ZR_IO, "make the folder: %s", strerror(errno));
+	if (!make_folder(options->dir, err))
+		return false;
 	if (store_exists(options->dir))
 		return err_set(err, ZR_STATE, "there is a store already");
 	const char *unfit = store_unfit_file_system(options->dir);

@@ -63,13 +63,29 @@ bool store_exists(const char *dir)
 
 void store_remove(const char *dir)
 {
-	static const char *const names[] = { STORE_DATA_NAME, "lock.mdb", STORE_OWNER_NAME };
+	static const char *const names[] = { STORE_DATA_NAME, STORE_LOCK_NAME, STORE_OWNER_NAME };
 	char path[STORE_PATH_MAX];
 	struct err ignored;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (store_path(path, dir, names[i], &ignored))
 			unlink(path);
 	}
+}
+
+bool store_inherit_owner(const char *path, const char *from, struct err *err)
+{
+	struct stat file, owner;
+	if (geteuid() != 0)
+		return true;
+	if (stat(path, &file) != 0 && errno == ENOENT)
+		return true; /* LMDB does without lock.mdb where nothing can be written. */
+	if (stat(from, &owner) != 0 || stat(path, &file) != 0)
+		return err_set(err, ZR_IO, "look at %s: %s", path, strerror(errno));
+	if (file.st_uid == owner.st_uid && file.st_gid == owner.st_gid)
+		return true;
+	if (chown(path, owner.st_uid, owner.st_gid) != 0 && errno != EROFS)
+		return err_set(err, ZR_IO, "give %s to its owner: %s", path, strerror(errno));
+	return true;
 }
 
 bool store_sync_folder(const char *path, struct err *err)
@@ -143,7 +159,7 @@ bool store_lock_owner(const char *dir, int *out_fd, struct err *err)
 			return err_set(err, ZR_IO, "lock %s: %s", path, strerror(why));
 		return err_set(err, ZR_UNAVAILABLE, "the store is in use by process %ld", pid);
 	}
-	if (!write_pid(fd, err)) {
+	if (!write_pid(fd, err) || !store_inherit_owner(path, dir, err)) {
 		close(fd);
 		return false;
 	}

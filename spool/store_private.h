@@ -10,6 +10,7 @@
 #define STORE_DATA_NAME  "data.mdb"
 #define STORE_NEW_NAME   "data.mdb.new"
 #define STORE_OWNER_NAME "owner.lock"
+#define STORE_LOCK_NAME  "lock.mdb"
 #define STORE_PATH_MAX   4096
 
 /* The store's own table: one row, "identity". */
@@ -70,6 +71,10 @@ bool store_allocate(int fd, uint64_t size_bytes, struct err *err) MUST_CHECK;
 /* The name of the file system of path if it is one on which an allocated file may run out of space
  * after all, or which LMDB cannot use safely; NULL for a good one. */
 const char *store_unfit_file_system(const char *path);
+
+/* Where root works for somebody else ("sudo zonerelay spool init"): path gets the owner that `from`
+ * has, or the daemon could not open it. Nothing for anybody but root. */
+bool store_inherit_owner(const char *path, const char *from, struct err *err) MUST_CHECK;
 
 /* fsync() of a folder. */
 bool store_sync_folder(const char *path, struct err *err) MUST_CHECK;

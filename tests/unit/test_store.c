@@ -570,6 +570,39 @@ static void readers_whose_process_died_are_cleared(void **state)
 	assert_int_equal(store_clear_dead_readers(fixture->store), 0);
 }
 
+static void check_owner(const char *dir, const char *name, uid_t owner)
+{
+	char path[TEST_PATH_MAX + 16];
+	struct stat file;
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	assert_int_equal(stat(path, &file), 0);
+	assert_int_equal(file.st_uid, owner);
+	assert_int_equal(file.st_gid, owner);
+}
+
+static void what_root_makes_belongs_to_whom_the_folder_belongs(void **state)
+{
+	if (geteuid() != 0) {
+		print_message("skipped: only root can give files away\n");
+		skip();
+	}
+	struct fixture fixture = { .store = NULL };
+	char parent[TEST_PATH_MAX];
+	fresh_path(parent);
+	assert_int_equal(mkdir(parent, 0700), 0);
+	assert_int_equal(chown(parent, 12345, 12345), 0);
+	snprintf(fixture.dir, sizeof(fixture.dir), "%.200s/spool", parent);
+	create(&fixture, 1u << 20, true);
+	open_again(&fixture, 0);
+	check_owner(parent, "spool", 12345);
+	check_owner(fixture.dir, "data.mdb", 12345);
+	check_owner(fixture.dir, "lock.mdb", 12345);
+	check_owner(fixture.dir, "owner.lock", 12345);
+	store_close(fixture.store);
+	remove_folder(fixture.dir);
+	rmdir(parent);
+}
+
 /* A folder on a small tmpfs, or false where this process may not mount one. */
 static bool mount_small(char path[static TEST_PATH_MAX], const char *size)
 {
@@ -789,6 +822,7 @@ int main(void)
 		WITH_STORE(a_failure_of_any_step_fails_the_transaction_and_stores_nothing),
 		WITH_STORE(too_many_readers_are_refused_and_the_oldest_is_told),
 		WITH_STORE(readers_whose_process_died_are_cleared),
+		cmocka_unit_test(what_root_makes_belongs_to_whom_the_folder_belongs),
 		cmocka_unit_test(a_full_disk_stops_a_growing_store_without_harm_and_it_resumes),
 		cmocka_unit_test(creation_on_a_disk_without_room_is_refused_and_leaves_nothing),
 		cmocka_unit_test(impossible_sizes_are_refused),

@@ -1,6 +1,9 @@
 """Between the gateway and a main chain that misbehaves: everything once, in order, whoever is to blame."""
+import json
 import os
 import shutil
+import subprocess
+import threading
 import time
 
 import pytest
@@ -68,6 +71,30 @@ def test_a_chain_that_the_main_chain_refuses_is_found_and_the_others_go_on(site)
     site.make(2)
     site.wait_anchored()
     site.wait_final()
+
+
+def test_a_watcher_sees_anchors_that_are_in_doubt_or_refused(site):
+    watch = subprocess.Popen([str(site.world.program("zonerelay")), "watch", "--json", "--events",
+                              str(site.world.folder / "events.sock")], stdout=subprocess.PIPE, text=True)
+    seen = {}
+    reader = threading.Thread(target=lambda: [seen.update({event["event"]: event["data"]})
+                                              for event in map(json.loads, watch.stdout)])
+    reader.start()
+    try:
+        time.sleep(0.5)  # A subscription has no answer to wait for.
+        site.misbehave({"do": "drop-after", "on": "submit", "count": 1})
+        site.make(1)
+        site.world.wait(lambda: "anchor-unknown" in seen, "an answer was lost", 20)
+        site.wait_final()
+        site.misbehave({"do": "refuse-chain", "chain": "tq-2"})
+        site.make(1)
+        site.world.wait(lambda: "anchor-rejected" in seen, "the main chain refused", 20)
+        assert seen["anchor-rejected"]["seq"] > seen["anchor-unknown"]["seq"]
+        assert seen["anchor-rejected"]["detail"]
+    finally:
+        watch.kill()
+        watch.wait()
+        reader.join()
 
 
 def test_lost_answers_errors_and_kills_anchor_nothing_twice(site):

@@ -153,8 +153,11 @@ bool chain_trust(struct chains *chains, struct chain *chain, const struct trust 
 
 static void take_row(struct chain *chain, const struct spool_chain *row)
 {
-	chain->state = row->state;
-	(void)snprintf(chain->state_reason, sizeof(chain->state_reason), "%s", row->state_reason);
+	if (!chain->loss_unsaved) {
+		chain->state = row->state;
+		(void)snprintf(chain->state_reason, sizeof(chain->state_reason), "%s",
+		               row->state_reason);
+	}
 	chain->anchored_next = row->anchored_next;
 	chain->held_bytes = row->held_bytes;
 	chain->held_from = row->held_from;

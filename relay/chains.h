@@ -38,6 +38,7 @@ struct chain {
 	/* As the spool had it at the last commit that we know of. */
 	enum spool_chain_state state;
 	char state_reason[SPOOL_REASON_MAX + 1];
+	bool loss_unsaved; /* RESTORED, and the spool does not say so yet. */
 	uint64_t anchored_next;
 	uint64_t held_bytes; /* Of payloads, */
 	uint64_t held_from;  /* from this height on; for the quota. */

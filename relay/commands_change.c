@@ -346,6 +346,9 @@ static bool apply_adopt(struct spool_txn *txn, struct change *change, struct err
 static void after_adopt(struct change *change)
 {
 	const struct adopt_change *adopt = (struct adopt_change *)change;
+	struct chain *chain = chains_by_key(change->call->gateway->chains, &adopt->adoption.chain);
+	if (chain != NULL)
+		chain->loss_unsaved = false;
 	tell(change->call->gateway, &adopt->adoption.chain, adopt->name, "chain-unfrozen",
 	     change->call->reason);
 }

@@ -213,6 +213,7 @@ void links_chain_changed(struct links *links, struct chain *chain)
 
 struct restored_op {
 	struct writer_op op;
+	struct chain *stopped; /* The loop's. Chains live as long as the writer. */
 	struct chain_key chain;
 	char reason[SPOOL_REASON_MAX + 1];
 	int64_t now_ms;
@@ -235,9 +236,12 @@ static bool apply_restored(struct spool_txn *txn, struct writer_op *op, struct e
 
 static void restored_done(struct writer_op *op)
 {
-	if (!op->ok)
+	struct restored_op *restored = (struct restored_op *)op;
+	if (op->ok)
+		restored->stopped->loss_unsaved = false;
+	else
 		log_error("chain-restored-unsaved", "detail=\"%s\"", op->err.message);
-	free(op);
+	free(restored);
 }
 
 static void stop_restored(struct links *links, struct chain *chain, uint64_t height,
@@ -248,7 +252,9 @@ static void stop_restored(struct links *links, struct chain *chain, uint64_t hei
 	          " agent=%s why=\"the agent holds our receipt for a block that is not here: this "
 	          "store was restored from a copy; zonerelay adopt\"",
 	          chain->id.name, height, chain->admission.durable.next_height, agent);
-	links->options.counters->chains_restored++;
+	if (!chain->loss_unsaved)
+		links->options.counters->chains_restored++;
+	chain->loss_unsaved = true;
 	chain->state = SPOOL_CHAIN_RESTORED;
 	(void)snprintf(chain->state_reason, sizeof(chain->state_reason),
 	               "the agent %s holds our receipt for block %" PRIu64 ", which is not here",
@@ -261,6 +267,7 @@ static void stop_restored(struct links *links, struct chain *chain, uint64_t hei
 		                           .apply = apply_restored,
 		                           .on_done = restored_done,
 		                           .reply = links->options.commits };
+	restored->stopped = chain;
 	restored->chain = chain->key;
 	restored->now_ms = clock_wall_ms(links->options.clock);
 	(void)snprintf(restored->reason, sizeof(restored->reason), "%s", chain->state_reason);
@@ -345,7 +352,8 @@ static void greet_chain(struct session *session, struct session_chain *place,
 	place->tip_height = hello->tip_height;
 	place->anchored_next = hello->anchored_next;
 	list_append(&chain->carriers, &place->node);
-	if (chain->state == SPOOL_CHAIN_ACTIVE && shows_loss(links, chain, hello))
+	if ((chain->state == SPOOL_CHAIN_ACTIVE || chain->loss_unsaved) &&
+	    shows_loss(links, chain, hello))
 		stop_restored(links, chain, hello->custody_height, session->agent);
 	const char *why;
 	if (chain->active == NULL && chain_takes(chain, &why))

@@ -239,7 +239,8 @@ static void prune_lane_payloads(struct prune *prune, struct spool_anchor_id lane
 	}
 }
 
-/* Behind the payloads, and never the newest anchor: the next one names it. */
+/* Behind the payloads, and never the newest final anchor: the next one names it, and it is how far
+ * the lane is known to be final. */
 static void prune_lane_history(struct prune *prune, struct spool_anchor_id lane,
                                struct lane_position *position)
 {
@@ -251,7 +252,7 @@ static void prune_lane_history(struct prune *prune, struct spool_anchor_id lane,
 	while (prune->left > 0) {
 		lane.seq = position->history_seq;
 		if (!next_final(prune->txn, &lane, &anchor) ||
-		    anchor.id.seq >= position->payload_seq || anchor.id.seq >= state.newest_seq ||
+		    anchor.id.seq >= position->payload_seq || anchor.id.seq >= state.final_seq ||
 		    prune->options->now_ms - anchor.final_ms < prune->options->history_ms)
 			return;
 		if (anchor.id.seq != position->history_seq)

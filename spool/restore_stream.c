@@ -290,11 +290,11 @@ static bool end_restore(struct restore *restore, struct err *err)
 		totals->commit_number = now;
 	totals->restored_ms = restore->options->now_ms;
 	spool_totals_encode(totals, &value);
-	txn_begin(&txn, restore->store, TXN_WRITE);
 	if (!buffer_ok(&value, err)) {
-		txn_abort(&txn);
+		buffer_fini(&value);
 		return false;
 	}
+	txn_begin(&txn, restore->store, TXN_WRITE);
 	txn_put(&txn, SPOOL_META, spool_key_bytes(&key), buffer_bytes(&value));
 	(void)txn_delete(&txn, SPOOL_META, spool_key_bytes(&unfinished));
 	buffer_fini(&value);

@@ -227,6 +227,32 @@ static void history_is_forgotten_only_when_asked_for_and_behind_the_payloads(voi
 	anchor_all(fixture, &chain);
 }
 
+static void the_newest_final_anchor_is_not_forgotten_while_others_are_under_way(void **state)
+{
+	struct fixture *fixture = *state;
+	struct err err;
+	struct test_chain chain = test_chain("tq-0001");
+	const struct test_chain *chains[] = { &chain };
+	struct spool_lane lane;
+	add_chain(fixture, &chain);
+	put_batch(fixture, &chain, 3);
+	anchor_all(fixture, &chain);
+	put_batch(fixture, &chain, 3);
+	struct spool_anchor open = put_anchor(fixture, chains, 1);
+	struct spool_prune_options options = days_after(400);
+	options.history_ms = DAY_MS;
+	prune(fixture, &options);
+	MUST(spool_lane(fixture->spool, 1, 0, &lane, &err));
+	assert_int_equal(lane.final_seq, 1);
+	assert_int_equal(lane.newest_seq, 2);
+	MUST(spool_anchor_void(begin(fixture, SPOOL_UPKEEP), &open.id, &err));
+	commit(fixture);
+	fixture->seq = 1; /* The lane goes on after the one that is left. */
+	MUST(spool_lane(fixture->spool, 1, 0, &lane, &err));
+	fixture->root = lane.newest_root;
+	anchor_all(fixture, &chain);
+}
+
 /* ---- scrub ---- */
 
 static void fill(struct fixture *fixture, struct test_chain *chains, int count)
@@ -398,6 +424,7 @@ int main(void)
 		WITH_SPOOL(a_full_spool_lets_final_payloads_go_and_takes_in_again),
 		WITH_SPOOL(lost_heights_do_not_stop_pruning),
 		WITH_SPOOL(history_is_forgotten_only_when_asked_for_and_behind_the_payloads),
+		WITH_SPOOL(the_newest_final_anchor_is_not_forgotten_while_others_are_under_way),
 		WITH_SPOOL(the_recount_of_a_sound_spool_finds_nothing),
 		WITH_SPOOL(the_recount_names_what_is_wrong_and_goes_on),
 		WITH_SPOOL(the_recount_sees_a_counter_that_is_off_by_one),

@@ -14,6 +14,7 @@ for a while. At the end every block must be on the main chain exactly once.
 import argparse
 import pathlib
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -241,6 +242,8 @@ def main():
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / ".demo", help="where everything is kept")
     parser.add_argument("--keep", action="store_true", help="go on running until Ctrl-C")
     arguments = parser.parse_args()
+    # Asked to end, it ends what it started, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     shutil.rmtree(arguments.folder, ignore_errors=True)
     screen = Screen()
     expected = expected_blocks()

@@ -45,8 +45,7 @@ static bool check_file(struct check *check, const char *const *path, size_t size
 static void check_folder(struct check *check, const char *const *path)
 {
 	struct stat found;
-	if (stat(*path, &found) != 0 ||
-	    (S_ISDIR(found.st_mode) && access(*path, R_OK | X_OK) != 0))
+	if (stat(*path, &found) != 0 || (S_ISDIR(found.st_mode) && access(*path, R_OK | X_OK) != 0))
 		FAIL(check, path, "%s: %s", *path, strerror(errno));
 	else if (!S_ISDIR(found.st_mode))
 		FAIL(check, path, "%s is no folder", *path);

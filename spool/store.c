@@ -264,7 +264,7 @@ static bool grow(struct store *store, struct err *err)
 	MDB_envinfo info;
 	mdb_env_info(store->env, &info);
 	if (store->limit_bytes > info.me_mapsize) {
-		int rc = mdb_env_set_mapsize(store->env, store->limit_bytes);
+		int rc = mdb_env_set_mapsize(store->env, (size_t)store->limit_bytes);
 		if (rc != 0)
 			return store_failed(store, err, rc, "grow the map");
 	}

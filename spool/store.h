@@ -133,8 +133,8 @@ void store_exit_on_map_fault(void);
 /* ---- for tests: faults ---- */
 
 /* Called before each step that can fail; what it returns (0: nothing) is taken for the step's result:
- * an errno or an MDB_ number. Points: "begin", "get", "put", "delete", "commit", "sync",
- * "allocate", "room". Not for use while other threads use the store. */
+ * an errno or an MDB_ number. Points: "begin", "get", "put", "delete", "commit", "sync", "room". Not
+ * for use while other threads use the store. */
 typedef int store_fault_fn(const char *point, void *arg);
 void store_set_fault(struct store *store, store_fault_fn *fault, void *arg);
 

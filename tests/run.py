@@ -160,6 +160,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build"))
     parser.add_argument("--kind", choices=["plain", "sanitize", "threads", "lint"], default="plain")
+    parser.add_argument("--programs-only", action="store_true", help="leave the system tests out")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     build = arguments.build.resolve()
@@ -170,7 +171,8 @@ def main():
     if arguments.kind != "lint":
         threads = arguments.kind == "threads"
         run_meson(build, arguments.names, total, THREADS_SUITES if threads else None)
-        run_pytest(build, arguments.names, total, THREADS_SYSTEM if threads else None)
+        if not arguments.programs_only:
+            run_pytest(build, arguments.names, total, THREADS_SYSTEM if threads else None)
     if reports:
         count_reports(reports, total)
     if not total.passed + total.failed:

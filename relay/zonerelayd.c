@@ -11,6 +11,7 @@
 #include "relay/base/log.h"
 #include "relay/gateway.h"
 #include "relay/preflight.h"
+#include "spool/store.h"
 
 #define CONFIG_DEFAULT "/etc/zonerelay/zone.yaml"
 
@@ -120,6 +121,7 @@ int main(int argc, char **argv)
 		return status;
 	log_init("zonerelayd", LOG_LEVEL_INFO, LOG_STYLE_TEXT);
 	(void)signal(SIGPIPE, SIG_IGN);
+	store_exit_on_map_fault();
 	(void)umask(0077);
 	if (!load(arguments.config, &config))
 		return EXIT_CONFIG;

@@ -6,6 +6,7 @@
 #include "relay/base/exit.h"
 #include "relay/base/log.h"
 #include "relay/edge/commands.h"
+#include "spool/store.h"
 
 #define CONFIG_PATH "/etc/zonerelay/edge.yaml"
 
@@ -90,6 +91,7 @@ int main(int argument_count, char **argument_values)
 		arguments.words[i] = words[used + i];
 
 	signal(SIGPIPE, SIG_IGN);
+	store_exit_on_map_fault();
 	log_init("zonerelay-edge", LOG_LEVEL_WARN, LOG_STYLE_TEXT);
 	return command->run(&arguments);
 }

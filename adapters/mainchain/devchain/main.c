@@ -19,6 +19,7 @@
 #include "relay/base/log.h"
 #include "relay/base/notify.h"
 #include "relay/net/tls.h"
+#include "spool/store.h"
 
 #define PATH_SIZE      4096
 #define TOKEN_SIZE_MAX 8192
@@ -364,6 +365,7 @@ static bool tell_port(const struct devchain *devchain, struct err *err)
 static bool run(struct devchain *devchain, struct err *err)
 {
 	(void)signal(SIGPIPE, SIG_IGN);
+	store_exit_on_map_fault();
 	if (!devchain_options_listen(&devchain->options, err) || !prepare(devchain, err) ||
 	    !read_token(devchain, err) || !read_misbehave(devchain, err) ||
 	    !make_tls(devchain, devchain->config, &devchain->tls, err) ||

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -27,6 +28,7 @@ THREADS_SYSTEM = ["test_gateway.py", "test_operator.py", "test_restore.py", "tes
 class Sum:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
+        self.figures = []  # (name, value): what the tests that try many things have counted.
 
     def add(self, name, outcome, detail=""):
         if outcome == "passed":
@@ -92,6 +94,8 @@ def run_meson(build, names, total, suites=None):
 def count_meson(result, total):
     """One cmocka program holds many tests; what it printed says how each went."""
     output = result.get("stdout", "") + result.get("stderr", "")
+    for name, value in re.findall(r"^figure: (.+?): (.+)$", result.get("stdout", ""), re.M):
+        total.figures.append((name, value))
     inner = re.findall(r"^\[ +(OK|FAILED|SKIPPED) +\] (\w+)", output, re.M)
     good = result["result"] in ("OK", "EXPECTEDFAIL")
     if result["result"] == "SKIP":
@@ -121,12 +125,24 @@ def run_pytest(build, names, total, files=None):
     print("== system tests", flush=True)
     report = build / "pytest.xml"
     report.unlink(missing_ok=True)
+    # Not in the build folder: a socket's path must be short.
+    folder = tempfile.mkdtemp(prefix="zonerelay-tests-")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
+               f"--basetemp={folder}",
                "--durations=8", *(str(ROOT / "tests/system" / file) for file in files or [""])]
     if names:
         command += ["-k", " or ".join(re.sub(r"\W", "_", name) for name in names)]
-    run = subprocess.run(command, env=dict(os.environ, ZR_BUILD=str(build.resolve()), PYTHONDONTWRITEBYTECODE="1"),
-                         cwd=ROOT, check=False)
+    figures = build / "figures.jsonl"
+    figures.unlink(missing_ok=True)
+    environment = dict(os.environ, ZR_BUILD=str(build.resolve()), ZR_FIGURES=str(figures.resolve()),
+                       PYTHONDONTWRITEBYTECODE="1")
+    run = subprocess.run(command, env=environment, cwd=ROOT, check=False)
+    if figures.exists():
+        total.figures += [(one["name"], one["value"]) for one in map(json.loads, figures.read_text().splitlines())]
+    if run.returncode in (0, 5):  # 5: no test of that name.
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"== what the failed tests left: {folder}", flush=True)
     if not report.exists():
         total.add("pytest", "failed", f"pytest ended with {run.returncode} and wrote no report")
         return
@@ -161,8 +177,14 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build"))
     parser.add_argument("--kind", choices=["plain", "sanitize", "threads", "lint"], default="plain")
     parser.add_argument("--programs-only", action="store_true", help="leave the system tests out")
+    parser.add_argument("--deep", type=float, metavar="MINUTES", help="the long form, scaled to so many minutes")
+    parser.add_argument("--seed", type=int, help="repeats what a run with this seed has drawn")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
+    if arguments.deep:
+        os.environ["ZR_DEEP"] = str(arguments.deep)
+    if arguments.seed is not None:
+        os.environ["ZR_SEED"] = str(arguments.seed)
     build = arguments.build.resolve()
     total = Sum()
     reports = prepare_sanitizer(build, arguments.kind)
@@ -177,6 +199,10 @@ def main():
         count_reports(reports, total)
     if not total.passed + total.failed:
         total.add("anything", "failed", "no test ran: " + " ".join(arguments.names))
+    if total.figures:
+        print("== figures")
+        for name, value in total.figures:
+            print(f"{name}: {value}")
     print(total.line())
     return 1 if total.failed else 0
 

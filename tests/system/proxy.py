@@ -65,5 +65,6 @@ class Proxy:
         self._open = []
 
     def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)  # Else an accept() under way would take one more link.
         self._listener.close()
         self.cut()

@@ -150,6 +150,7 @@ class World:
         self.edges = {}
         self.edge_settings = {}
         self.chains = []  # As in the zone file.
+        self.at_stop = []  # Called first when the world ends.
         self.devchain_port = free_port()
         self.gateway_port = free_port()
         self.http_port = free_port()
@@ -221,6 +222,12 @@ class World:
                 return json.loads(answer.read() or b"{}")
         except OSError:
             return None
+
+    def main_chain_bytes(self, path):
+        """An answer of the main chain's API that is no JSON."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://127.0.0.1:{self.devchain_port}{path}", timeout=5 * SLOW) as answer:
+            return answer.read()
 
     def audit(self):
         """What the main chain holds, by chain name: blocks, duplicates, gaps, anchored ranges."""
@@ -357,6 +364,8 @@ class World:
             edge.start()
 
     def stop(self):
+        for call in self.at_stop:
+            call()
         problems = []
         for process in [*self.edges.values(), self.gateway, self.devchain]:
             try:

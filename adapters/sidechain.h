@@ -71,7 +71,9 @@ struct sidechain {
 
 /* ---- the one table (adapters/sidechain/registry.c) ---- */
 
-const struct sidechain *sidechain_find(const char *name); /* NULL: no such format. */
+/* NULL: no such format. */
+const struct sidechain *sidechain_find(const char *name);
+const struct sidechain *sidechain_find_bytes(struct bytes name);
 const struct sidechain *sidechain_at(size_t index);       /* NULL past the end. */
 
 #endif

@@ -70,6 +70,16 @@ bool chain_name_valid(const char *name)
 	return name_valid(name, strnlen(name, CHAIN_NAME_MAX + 1));
 }
 
+bool reader_name(struct reader *reader, char out_name[static CHAIN_NAME_MAX + 1])
+{
+	struct bytes name = reader_short(reader);
+	if (!name_valid((const char *)name.data, name.size))
+		return false;
+	memcpy(out_name, name.data, name.size);
+	out_name[name.size] = '\0';
+	return true;
+}
+
 bool chain_id_equal(const struct chain_id *a, const struct chain_id *b)
 {
 	return strcmp(a->name, b->name) == 0 && hash_equal(&a->epoch, &b->epoch);
@@ -227,10 +237,8 @@ bool entry_record_decode(struct bytes record, struct entry *out_entry, struct er
 		return err_set(err, ZR_INVALID, "not an entry record");
 
 	struct entry entry = { .from = 0 };
-	struct bytes name = reader_short(&reader);
-	if (!name_valid((const char *)name.data, name.size))
+	if (!reader_name(&reader, entry.chain.name))
 		return err_set(err, ZR_INVALID, "entry record: not a chain name");
-	memcpy(entry.chain.name, name.data, name.size);
 	entry.chain.epoch = reader_hash(&reader);
 	entry.from = reader_u64(&reader);
 	entry.to = reader_u64(&reader);

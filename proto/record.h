@@ -31,6 +31,9 @@ struct chain_id {
 };
 
 bool chain_name_valid(const char *name);
+/* Reads a name that reader_short() would give. False: it is none; a zero inside, which would end it
+ * early, is refused like any other. */
+bool reader_name(struct reader *reader, char out_name[static CHAIN_NAME_MAX + 1]);
 bool chain_id_equal(const struct chain_id *a, const struct chain_id *b);
 
 /* Sixteen bytes that stand for a chain_id in keys: the first of

@@ -2,7 +2,6 @@
 #include "relay/evidence.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 static const char magic[4] = { 'Z', 'R', 'v', '1' };
 
@@ -24,7 +23,7 @@ bool evidence_decode(struct bytes bundle, struct evidence *out_evidence, struct 
 	struct evidence evidence = { .format = NULL };
 	struct bytes head = reader_bytes(&reader, sizeof(magic));
 	struct bytes format = reader_short(&reader);
-	struct bytes name = reader_short(&reader);
+	bool named = reader_name(&reader, evidence.chain.name);
 	evidence.chain.epoch = reader_hash(&reader);
 	evidence.height = reader_u64(&reader);
 	evidence.trust = reader_long(&reader);
@@ -32,13 +31,8 @@ bool evidence_decode(struct bytes bundle, struct evidence *out_evidence, struct 
 	evidence.theirs = reader_long(&reader);
 	if (!reader_done(&reader) || !bytes_equal(head, BYTES_OF(magic)))
 		return err_set(err, ZR_INVALID, "not an evidence bundle");
-	char format_name[16] = "";
-	if (name.size > CHAIN_NAME_MAX || format.size >= sizeof(format_name))
-		return err_set(err, ZR_INVALID, "a name is too long");
-	memcpy(evidence.chain.name, name.data, name.size);
-	memcpy(format_name, format.data, format.size);
-	evidence.format = sidechain_find(format_name);
-	if (evidence.format == NULL || !chain_name_valid(evidence.chain.name))
+	evidence.format = sidechain_find_bytes(format);
+	if (evidence.format == NULL || !named)
 		return err_set(err, ZR_INVALID, "no such format, or no such chain name");
 	*out_evidence = evidence;
 	return true;

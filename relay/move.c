@@ -33,26 +33,6 @@ static bool is_whole(struct bytes file)
 	return memcmp(digest.bytes, file.data + size, HASH_SIZE) == 0;
 }
 
-static bool take_name(struct bytes name, struct chain_id *id)
-{
-	/* A zero inside would make a shorter name of it. */
-	if (name.size == 0 || name.size > CHAIN_NAME_MAX ||
-	    memchr(name.data, '\0', name.size) != NULL)
-		return false;
-	memcpy(id->name, name.data, name.size);
-	return chain_name_valid(id->name);
-}
-
-static const struct sidechain *find_format(struct bytes name)
-{
-	const struct sidechain *format;
-	for (size_t i = 0; (format = sidechain_at(i)) != NULL; i++) {
-		if (bytes_equal(name, bytes_of_string(format->name)))
-			return format;
-	}
-	return NULL;
-}
-
 static bool trust_loads(const struct move *move, struct err *err)
 {
 	struct trust *trust;
@@ -67,7 +47,7 @@ bool move_decode(struct bytes file, struct move *out_move, struct err *err)
 	struct reader reader = reader_of(file);
 	struct move move = { .format = NULL };
 	struct bytes head = reader_bytes(&reader, sizeof(magic));
-	struct bytes name = reader_short(&reader);
+	bool named = reader_name(&reader, move.id.name);
 	move.id.epoch = reader_hash(&reader);
 	struct bytes format = reader_short(&reader);
 	move.next_height = reader_u64(&reader);
@@ -76,9 +56,9 @@ bool move_decode(struct bytes file, struct move *out_move, struct err *err)
 	(void)reader_hash(&reader);
 	if (!reader_done(&reader) || !bytes_equal(head, BYTES_OF(magic)) || !is_whole(file))
 		return err_set(err, ZR_INVALID, "not what \"chains move\" gives, or damaged");
-	if (!take_name(name, &move.id))
+	if (!named)
 		return err_set(err, ZR_INVALID, "the file names no chain");
-	move.format = find_format(format);
+	move.format = sidechain_find_bytes(format);
 	if (move.format == NULL)
 		return err_set(err, ZR_INVALID, "the file's format is not known to this program");
 	if (move.next_height > HEIGHT_MAX || (move.next_height == 0) != hash_is_zero(&move.tip))

@@ -34,17 +34,6 @@ void main_block_encode(const struct main_block *block, struct buffer *out)
 	buffer_put_hash(out, &block->root);
 }
 
-static bool read_chain_name(struct reader *reader, char out_name[static CHAIN_NAME_MAX + 1])
-{
-	struct bytes name = reader_short(reader);
-	/* A zero inside would end the name early, and then it would not encode to the same bytes. */
-	if (name.size == 0 || name.size > CHAIN_NAME_MAX || memchr(name.data, 0, name.size) != NULL)
-		return false;
-	memcpy(out_name, name.data, name.size);
-	out_name[name.size] = 0;
-	return chain_name_valid(out_name);
-}
-
 bool main_block_decode(struct bytes record, struct main_block *out_block, struct err *err)
 {
 	struct reader reader = reader_of(record);
@@ -56,7 +45,7 @@ bool main_block_decode(struct bytes record, struct main_block *out_block, struct
 	if (!alg_known(alg))
 		return err_set(err, ZR_INVALID, "main-chain block: hash %u is unknown", alg);
 	block.alg = (enum hash_alg)alg;
-	if (!read_chain_name(&reader, block.chain))
+	if (!reader_name(&reader, block.chain))
 		return err_set(err, ZR_INVALID, "main-chain block: not a chain name");
 	block.height = reader_u64(&reader);
 	block.time_ms = (int64_t)reader_u64(&reader);

@@ -1,8 +1,6 @@
 /* registry.c -- the one table of side-chain formats. A new format is one more row. */
 #include "adapters/sidechain.h"
 
-#include <string.h>
-
 #include "adapters/sidechain/fabric/fabric.h"
 #include "adapters/sidechain/ledger/ledger.h"
 
@@ -18,11 +16,16 @@ const struct sidechain *sidechain_at(size_t index)
 	return index < FORMAT_COUNT ? formats[index]() : NULL;
 }
 
-const struct sidechain *sidechain_find(const char *name)
+const struct sidechain *sidechain_find_bytes(struct bytes name)
 {
 	for (size_t i = 0; i < FORMAT_COUNT; i++) {
-		if (strcmp(formats[i]()->name, name) == 0)
+		if (bytes_equal(name, bytes_of_string(formats[i]()->name)))
 			return formats[i]();
 	}
 	return NULL;
+}
+
+const struct sidechain *sidechain_find(const char *name)
+{
+	return sidechain_find_bytes(bytes_of_string(name));
 }

@@ -56,6 +56,24 @@ static void a_bundle_that_is_cut_anywhere_is_refused(void **state)
 	}
 }
 
+/* Else two bundles would say the same, and only one of them would be what encoding gives. */
+static void a_name_with_a_zero_inside_is_refused(void **state)
+{
+	enum { FORMAT_AT = 4, NAME_AT = FORMAT_AT + 1 + 6 }; /* After the magic; after "ledger". */
+	struct evidence evidence;
+	struct buffer changed = BUFFER_EMPTY;
+	buffer_put(&changed, buffer_bytes(*state));
+	uint8_t size = changed.data[NAME_AT];
+	assert_true(size >= 2 && evidence_decode(buffer_bytes(&changed), &evidence, NULL));
+	changed.data[NAME_AT + size] = '\0';
+	assert_false(evidence_decode(buffer_bytes(&changed), &evidence, NULL));
+	buffer_clear(&changed);
+	buffer_put(&changed, buffer_bytes(*state));
+	changed.data[FORMAT_AT + 6] = '\0';
+	assert_false(evidence_decode(buffer_bytes(&changed), &evidence, NULL));
+	buffer_fini(&changed);
+}
+
 static void one_block_twice_proves_nothing(void **state)
 {
 	struct evidence evidence;
@@ -99,6 +117,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_BUNDLE(a_bundle_proves_the_fork_it_is_of),
 		WITH_BUNDLE(a_bundle_that_is_cut_anywhere_is_refused),
+		WITH_BUNDLE(a_name_with_a_zero_inside_is_refused),
 		WITH_BUNDLE(one_block_twice_proves_nothing),
 		WITH_BUNDLE(another_height_proves_nothing),
 		WITH_BUNDLE(no_byte_of_it_can_be_changed_unseen),

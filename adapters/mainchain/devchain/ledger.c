@@ -91,10 +91,8 @@ void state_encode(const struct ledger_state *state, struct buffer *out)
 bool state_read(struct reader *reader, struct ledger_state *out_state)
 {
 	struct ledger_state state = { .alg = (enum hash_alg)reader_u8(reader) };
-	struct bytes name = reader_short(reader);
-	if (name.size == 0 || name.size > CHAIN_NAME_MAX)
+	if (!reader_name(reader, state.chain))
 		return false;
-	memcpy(state.chain, name.data, name.size);
 	state.height = reader_u64(reader);
 	state.final_height = reader_u64(reader);
 	state.arrival_count = reader_u64(reader);

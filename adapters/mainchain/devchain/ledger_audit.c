@@ -55,11 +55,7 @@ static bool read_chain_id(struct bytes value, struct chain_id *out_id)
 	struct reader reader = reader_of(value);
 	memset(out_id, 0, sizeof(*out_id));
 	out_id->epoch = reader_hash(&reader);
-	struct bytes name = reader_short(&reader);
-	if (!reader_done(&reader) || name.size > CHAIN_NAME_MAX)
-		return false;
-	memcpy(out_id->name, name.data, name.size);
-	return true;
+	return reader_name(&reader, out_id->name) && reader_done(&reader);
 }
 
 static void audit_row(struct txn *txn, const struct chain_key *key, const struct chain_id *id,

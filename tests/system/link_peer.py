@@ -226,7 +226,7 @@ class Ended(Exception):
 
 class LinkPeer:
     def __init__(self, port, certificate=None, key=None, ca=None, handshake=True, version=None, receive_buffer=None,
-                 timeout=10):
+                 timeout=10, on_ack=None):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED if ca else ssl.CERT_NONE
@@ -251,6 +251,8 @@ class LinkPeer:
         self.frames = []    # Every frame that came, oldest first.
         self.unread = 0     # The first of them that nobody has asked for.
         self.limits = {}
+        self.carried = []   # Names of the chains of our hello.
+        self.on_ack = on_ack  # Called with chain and height of what is acknowledged, as soon as it came.
         self.granted = {"bytes": 0, "batches": 0}
         if handshake:
             while not self.step_handshake():
@@ -316,6 +318,8 @@ class LinkPeer:
             self.flush()
 
     def send(self, message):
+        if isinstance(message, dict) and "hello" in message:
+            self.carried = [chain["name"] for chain in message["hello"].get("chains", [])]
         self.send_bytes(frame(message))
 
     def take_frames(self):
@@ -347,6 +351,8 @@ class LinkPeer:
             self.granted.update(body["credit"])
         if "welcome" in message:
             self.limits = body.get("limits", {})
+        if "ack" in message and self.on_ack and body.get("durable_next"):
+            self.on_ack(self.carried[body.get("chain", 0)], body["durable_next"] - 1)
 
     def receive(self, timeout=None):
         """The next frame; None if none comes in time. Raises Ended where the gateway has left."""

@@ -219,7 +219,7 @@ def test_a_fabric_block_without_its_quorum_is_refused(siege, what):
             if not place.get("next_height"):
                 body, answer = link.offer(Batch(raw_batch([genesis]), first_height=0, tip_hash=epoch))
                 assert body == "ack", answer
-                siege.stored["bft"] = 1
+                siege.foreign["bft"] = [genesis]
             raw = make()
             body, answer = link.offer(Batch(raw_batch([raw]), first_height=1, tip_hash=bytes(32)))
     assert body == "reject" and answer["reason"] == f"REJECT_REASON_{reason.upper()}", answer

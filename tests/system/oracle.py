@@ -3,7 +3,7 @@
     oracle = Oracle(world)                 # Watches memory, descriptors, disk and readers from now on.
     oracle.gather()                        # Now and then, and in check(): what the agents have receipts for.
     oracle.acked("tq-1", 12, tip)          # An obligation from elsewhere: a receipt that left the gateway.
-    oracle.expect("tq-1", blocks)          # What the source holds, in order; expect_sources() reads them all.
+    oracle.expect("tq-1", blocks)          # What the source holds, in order; expect_agents() asks the agents.
     oracle.check()                         # At the end, faults off. Says everything that is wrong at once.
 
 Every acknowledged height is an obligation: it and all below it must be on the main chain exactly once,
@@ -210,9 +210,10 @@ PROOF = Schema(ROOT / "proto/anchor.proto")
 
 
 class Oracle:
-    def __init__(self, world, limits=Limits(), seed=0, proofs=4):
+    def __init__(self, world, limits=Limits(), seed=0, proofs=4, gone=None):
         self.world = world
         self.chance = random.Random(seed)
+        self.gone = gone or {}  # Chain -> heights that an operator gave up here; the main chain has them.
         self.proofs = proofs    # How many blocks' proofs are looked at.
         self.sources = {}
         self.obligations = {}   # (chain, height) -> block hash, or None where the receipt's holder did not keep it.
@@ -252,13 +253,19 @@ class Oracle:
                 self.acked(chain, receipt["to"])
                 self.runs.add((chain, receipt["from"], receipt["to"], receipt["seq"], bytes.fromhex(receipt["root"])))
 
-    def expect_sources(self, **options):
-        """The blocks of every agent's source, as it holds them now."""
-        for agent, settings in self.world.edge_settings.items():
-            for chain in settings["chains"]:
-                if chain["name"] not in self.sources:
-                    self.expect(chain["name"], self.source_blocks(agent, chain), **options)
+    def expect_agents(self, counts=None, timeout=60):
+        """The blocks of every agent's source, once it has as many as counts says for its chain."""
+        chains = [(agent, chain) for agent, settings in self.world.edge_settings.items() for chain in settings["chains"]]
+        for agent, chain in chains:
+            name = chain["name"]
+            if counts and name in counts:
+                self.world.wait(lambda: self.height_of(agent, name) >= counts[name], f"{counts[name]} blocks of {name}",
+                                timeout)
+            self.expect(name, self.source_blocks(agent, chain))
         return self
+
+    def height_of(self, agent, name):
+        return next((chain["next"] for chain in self.world.edge_status(agent).get("chains", []) if chain["name"] == name), 0)
 
     def source_blocks(self, agent, chain):
         folder = pathlib.Path(chain["source"]["dir"])
@@ -282,7 +289,7 @@ class Oracle:
     def check(self, timeout=90):
         """Waits until all that is expected is final, then judges. Raises Violation with everything that is wrong."""
         if not self.sources:
-            self.expect_sources()
+            self.expect_agents()
         self.gather()
         try:
             self.wait_final(timeout)
@@ -291,6 +298,19 @@ class Oracle:
         wrong = judge(self.sources, self.obligations, self.facts())
         if wrong:
             self.fail(wrong)
+
+    def check_receipts(self, timeout=60):
+        """Every agent comes to hold the anchor receipts of all that its source has, and refuses none (P10)."""
+        def chains():
+            return [chain for agent in self.world.edges for chain in self.world.edge_status(agent).get("chains", [])]
+        def behind():
+            return [chain for chain in chains() if chain["anchored_next"] != chain["next"]]
+        self.world.wait(lambda: not behind(), "all agents have all anchor receipts", timeout)
+        refused = [f"{chain['name']}: the agent refused {chain['receipts_refused']} receipts" for chain in chains()
+                   if chain["receipts_refused"]]
+        if refused:
+            self.fail(refused)
+        return self
 
     def fail(self, wrong, cause=None):
         raise Violation("\n".join([f"{len(wrong)} violations:", *wrong[:50]])) from cause
@@ -329,21 +349,25 @@ class Oracle:
         if result.returncode != 0:
             facts.faults.append(f"spool verify ended with {result.returncode}: {result.stdout}{result.stderr}")
         for name, source in self.sources.items():
-            states = self.world.ask("chains", "show", name)
-            first, end = states["held_from"], min(states["next_height"], len(source.raws))
-            if first >= end:
-                continue
-            last = min(end, first + EXPORT_BLOCKS_MAX) - 1
-            if end - first > EXPORT_BLOCKS_MAX:
-                first = self.chance.randrange(first, end - EXPORT_BLOCKS_MAX)
-                last = first + EXPORT_BLOCKS_MAX - 1
-            out = self.room(f"oracle-{name}")
-            export = self.world.run("zonerelay", "spool", "export", name, f"{first}..{last}", "--config", config, "--out",
-                                    out, check=False, timeout=300)
-            if export.returncode != 0:
-                facts.faults.append(f"{name}: spool export ended with {export.returncode}: {export.stderr}")
-            for path in out.glob("*.block"):
-                facts.stored[name, int(path.stem.rpartition("_")[2])] = path.read_bytes()
+            self.read_blocks(facts, name, source)
+
+    def read_blocks(self, facts, name, source):
+        state = self.world.ask("chains", "show", name)
+        first, end = state["held_from"], min(state["next_height"], len(source.raws))
+        if end - first > EXPORT_BLOCKS_MAX:
+            first = self.chance.randrange(first, end - EXPORT_BLOCKS_MAX)
+            end = first + EXPORT_BLOCKS_MAX
+        if first >= end:
+            return
+        out = self.room(f"oracle-{name}")
+        export = self.world.run("zonerelay", "spool", "export", name, f"{first}..{end - 1}", "--config",
+                                self.world.folder / "gateway.yaml", "--out", out, check=False, timeout=300)
+        for path in out.glob("*.block"):
+            facts.stored[name, int(path.stem.rpartition("_")[2])] = path.read_bytes()
+        missing = [height for height in range(first, end)
+                   if (name, height) not in facts.stored and height not in self.gone.get(name, ())]
+        if missing:
+            facts.faults.append(f"{name}: the store does not give {len(missing)} blocks, {missing[0]} first: {export.stderr}")
 
     def read_books(self, facts):
         """Received = anchored + pending + quarantined + tombstoned, with pending counted chain by chain."""
@@ -362,7 +386,8 @@ class Oracle:
 
     def try_proofs(self, facts):
         blocks = sorted((entry.name, height) for anchor in facts.anchors for entry in anchor.entries
-                        if entry.name in self.sources for height in range(entry.first, entry.last + 1))
+                        if entry.name in self.sources for height in range(entry.first, entry.last + 1)
+                        if height not in self.gone.get(entry.name, ()))
         for name, height in self.chance.sample(blocks, min(self.proofs, len(blocks))):
             self.try_proof(facts, name, height)
 

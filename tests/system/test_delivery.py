@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from oracle import Oracle
 from world import ROOT, Process, World, free_port, yaml_text
 
 CHAINS = [f"tq-{number}" for number in range(4)]
@@ -37,6 +38,10 @@ class Site:
 
     def wait_anchored(self, chains=CHAINS, timeout=60):
         self.world.wait_anchored({name: self.made[name] for name in chains}, timeout)
+
+    def check(self):
+        """The end of a run: every block that was made is where it belongs."""
+        Oracle(self.world).expect_agents(self.made).check()
 
     def wait_final(self, chains=CHAINS, timeout=30):
         def final():
@@ -69,8 +74,7 @@ def test_a_chain_that_the_main_chain_refuses_is_found_and_the_others_go_on(site)
     site.misbehave()
     site.world.cli("chains", "unfreeze", "tq-2", "--reason", "zone IV knows it now")
     site.make(2)
-    site.wait_anchored()
-    site.wait_final()
+    site.check()
 
 
 def test_a_watcher_sees_anchors_that_are_in_doubt_or_refused(site):
@@ -112,8 +116,7 @@ def test_lost_answers_errors_and_kills_anchor_nothing_twice(site):
         site.world.gateway.start()
     site.make(2)
     site.misbehave()
-    site.wait_anchored(timeout=90)
-    site.wait_final()
+    site.check()
     assert site.world.cli("reconcile", check=False).returncode == 0
 
 
@@ -128,8 +131,7 @@ def test_what_is_not_final_is_not_said_to_be_and_survives_a_reorganisation(site)
     assert all(states[name]["anchored_next"] == before[name] for name in CHAINS)
     site.misbehave({"do": "reorganise", "blocks": 5, "count": 1})
     site.make(1)
-    site.wait_anchored()
-    site.wait_final()
+    site.check()
 
 
 def test_of_two_gateways_on_copies_of_one_spool_only_the_newer_one_sends(site):
@@ -157,8 +159,7 @@ def test_of_two_gateways_on_copies_of_one_spool_only_the_newer_one_sends(site):
         second.stop()
     world.gateway.stop()
     world.gateway.start()  # The operator stopped the other one: this takes the fence again.
-    site.wait_anchored()
-    site.wait_final()
+    site.check()
 
 
 def test_a_main_chain_that_is_away_costs_time_and_nothing_else(site):
@@ -173,5 +174,4 @@ def test_a_main_chain_that_is_away_costs_time_and_nothing_else(site):
     site.world.gateway.stop()
     site.world.gateway.start()
     site.world.devchain.start()
-    site.wait_anchored()
-    site.wait_final()
+    site.check()

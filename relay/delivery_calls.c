@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/delivery_state.h"
 #include "spool/audit.h"
@@ -124,6 +125,7 @@ static bool upload_one(struct delivery *delivery, size_t index, struct err *err)
 	call->upload = index;
 	call->upload_number = delivery->upload.number;
 	struct buffer payload = BUFFER_EMPTY;
+	FAULT_POINT(UPLOAD_SENDING);
 	bool sent = upload_payload(delivery, what, &payload, err) &&
 	            delivery->adapter->put(delivery->mainchain, call->token, &what->content,
 	                                   buffer_bytes(&payload), err);
@@ -165,6 +167,7 @@ static void on_upload_answer(struct delivery *delivery, const struct delivery_ca
 	if (call->upload_number != upload->number)
 		return;
 	upload->under_way--;
+	FAULT_POINT(UPLOAD_ANSWERED);
 	if (answer->outcome == MAINCHAIN_OK) {
 		upload->done[call->upload] = true;
 		delivery->progress_ms = delivery_now(delivery);
@@ -198,13 +201,17 @@ static bool call_begin(struct delivery *delivery, const struct delivery_call *ca
 	uint16_t lane = delivery->lane.options.lane;
 	switch (call->step) {
 	case LANE_ASK_HEAD:
+		FAULT_POINT(HEAD_ASKING);
 		return adapter->head(delivery->mainchain, call->token, lane, err);
 	case LANE_TAKE_FENCE:
+		FAULT_POINT(FENCE_TAKING);
 		return adapter->fence(delivery->mainchain, call->token, lane,
 		                      delivery->lane.fence_seen, err);
 	case LANE_LOOKUP:
+		FAULT_POINT(LOOKUP_SENDING);
 		return adapter->lookup(delivery->mainchain, call->token, lane, &call->key, err);
 	case LANE_SUBMIT:
+		FAULT_POINT(SUBMIT_SENDING);
 		return call_submit(delivery, call, err);
 	case LANE_UPLOAD:
 	case LANE_VOID:
@@ -224,6 +231,7 @@ static void perform_call(struct delivery *delivery, enum lane_step step, uint64_
 	struct err err = { .code = ZR_FULL, .message = "too many calls are under way" };
 	if (call != NULL && call_begin(delivery, call, &err)) {
 		if (step == LANE_SUBMIT) {
+			FAULT_POINT(SUBMIT_SENT);
 			delivery->submission_count++;
 			delivery->retry_count += anchor->attempts > 0 ? 1 : 0;
 			log_info("anchor-submitted", "seq=%" PRIu64 " attempt=%" PRIu32, seq,
@@ -363,6 +371,10 @@ static void on_lane_answer(struct delivery *delivery, const struct delivery_call
 		(void)lane_on_answer(&delivery->lane, delivery_now(delivery), call->seq, &lost);
 		return;
 	}
+	if (call->step == LANE_SUBMIT)
+		FAULT_POINT(SUBMIT_ANSWERED);
+	if (call->step == LANE_LOOKUP)
+		FAULT_POINT(LOOKUP_ANSWERED);
 	enum lane_news news =
 		lane_on_answer(&delivery->lane, delivery_now(delivery), call->seq, answer);
 	switch (news) {
@@ -376,6 +388,7 @@ static void on_lane_answer(struct delivery *delivery, const struct delivery_call
 		upload_give_up(delivery); /* Put everything again. */
 		return;
 	case LANE_NEWS_RUNNING:
+		FAULT_POINT(FENCE_TAKEN);
 		log_info("lane-running", "lane=%u fence=%" PRIu64 " final=%" PRIu64,
 		         (unsigned)delivery->lane.options.lane, delivery->lane.fence,
 		         delivery->lane.final_seq);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/delivery_state.h"
 
@@ -112,8 +113,10 @@ static void free_intent(struct op_intent *intent)
 static bool apply_intent(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
 	struct op_intent *intent = (struct op_intent *)op;
-	return spool_anchor_put(txn, &intent->anchor, intent->draft.entries,
-	                        intent->draft.anchor.entry_count, err);
+	bool put = spool_anchor_put(txn, &intent->anchor, intent->draft.entries,
+	                            intent->draft.anchor.entry_count, err);
+	FAULT_POINT(INTENT_STORING);
+	return put;
 }
 
 static void done_intent(struct writer_op *op)
@@ -121,6 +124,7 @@ static void done_intent(struct writer_op *op)
 	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_intent *intent = (struct op_intent *)op;
 	const struct spool_anchor *anchor = &intent->anchor;
+	FAULT_POINT(INTENT_STORED);
 	delivery->building = false;
 	delivery->ops_under_way--;
 	if (op->ok) {
@@ -299,11 +303,14 @@ struct op_state {
 
 static bool apply_state(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
-	return spool_anchor_update(txn, &((struct op_state *)op)->anchor, err);
+	bool put = spool_anchor_update(txn, &((struct op_state *)op)->anchor, err);
+	FAULT_POINT(STATE_STORING);
+	return put;
 }
 
 static void done_state(struct writer_op *op)
 {
+	FAULT_POINT(STATE_STORED);
 	ended(((struct delivery_op *)op)->delivery,
 	      op); /* A lost one is harmless: after a restart everything is UNKNOWN. */
 }
@@ -341,7 +348,9 @@ struct op_final {
 static bool apply_final(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
 	struct op_final *final = (struct op_final *)op;
-	return spool_anchor_finalize(txn, &final->id, &final->receipt.receipt, err);
+	bool put = spool_anchor_finalize(txn, &final->id, &final->receipt.receipt, err);
+	FAULT_POINT(FINAL_STORING);
+	return put;
 }
 
 static void done_final(struct writer_op *op)
@@ -349,6 +358,7 @@ static void done_final(struct writer_op *op)
 	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_final *final = (struct op_final *)op;
 	uint64_t seq = final->id.seq;
+	FAULT_POINT(FINAL_STORED);
 	if (op->ok) {
 		lane_finished(&delivery->lane, seq);
 		delivery->progress_ms = delivery_now(delivery);
@@ -390,6 +400,7 @@ bool delivery_sign_receipt(struct delivery *delivery, const struct receipt_root 
 		buffer_fini(&out_receipt->evidence);
 		return false;
 	}
+	FAULT_POINT(RECEIPT_SIGNED);
 	out_receipt->key_id = key_id(delivery->receipt_key);
 	out_receipt->receipt.evidence = buffer_bytes(&out_receipt->evidence);
 	out_receipt->receipt.signature = signature_bytes(&out_receipt->signature);
@@ -465,6 +476,7 @@ static bool apply_void(struct spool_txn *txn, struct writer_op *op, struct err *
 	struct op_void *voids = (struct op_void *)op;
 	if (!delivery_void_anchors(txn, &voids->id, voids->newest_seq, err))
 		return false;
+	FAULT_POINT(VOID_STORING);
 	if (!voids->freezes)
 		return true;
 	struct spool_chain_state_change change = {
@@ -482,6 +494,7 @@ static void done_void(struct writer_op *op)
 {
 	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_void *voids = (struct op_void *)op;
+	FAULT_POINT(VOID_STORED);
 	if (op->ok) {
 		lane_voided(&delivery->lane, voids->id.seq);
 		delivery->maybe_pending = true;
@@ -573,7 +586,9 @@ struct op_prune {
 static bool apply_prune(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
 	struct op_prune *prune = (struct op_prune *)op;
-	return spool_prune_slice(txn, &prune->options, &prune->result, err);
+	bool pruned = spool_prune_slice(txn, &prune->options, &prune->result, err);
+	FAULT_POINT(PRUNING);
+	return pruned;
 }
 
 static void done_prune(struct writer_op *op)
@@ -581,6 +596,7 @@ static void done_prune(struct writer_op *op)
 	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_prune *prune = (struct op_prune *)op;
 	bool more = op->ok && prune->result.more;
+	FAULT_POINT(PRUNED);
 	delivery->pruning = false;
 	delivery->prune_at_ms = delivery_now(delivery) + (more ? 0 : PRUNE_INTERVAL_MS);
 	if (op->ok && prune->result.batch_count > 0)

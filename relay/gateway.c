@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "relay/base/exit.h"
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/base/notify.h"
 #include "relay/http.h"
@@ -382,6 +383,7 @@ void gateway_apply_link_limits(struct gateway *gateway)
 
 static bool start_listeners(struct gateway *gateway, struct err *err)
 {
+	FAULT_POINT(GATEWAY_OPENING);
 	const struct gateway_config *config = &gateway->config->gateway;
 	static const struct listener_callbacks callbacks = { .on_open = on_conn_open,
 		                                             .on_refused = on_conn_refused };
@@ -493,6 +495,7 @@ bool gateway_start(struct gateway **out_gateway, struct config *take_config,
 
 unsigned gateway_run(struct gateway *gateway)
 {
+	FAULT_POINT(GATEWAY_STARTED);
 	notify_ready();
 	gateway_enrol_some(gateway);
 	gateway_upkeep(gateway);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/gateway.h"
 
@@ -49,6 +50,7 @@ static bool apply_enrol(struct spool_txn *txn, struct writer_op *op, struct err 
 		                         .tip = enrol->pinned.tip,
 		                         .sink = SPOOL_SINK_MAIN,
 		                         .now_ms = enrol->now_ms };
+	FAULT_POINT(CHAIN_ENROLLING);
 	return spool_class_number(txn, enrol->class_name, &chain.class, err) &&
 	       spool_chain_add(txn, &chain, err);
 }
@@ -58,6 +60,7 @@ static void enrol_done(struct writer_op *op)
 	struct enrol_op *enrol = (struct enrol_op *)op;
 	struct gateway *gateway = enrol->gateway;
 	char hex[HASH_HEX_SIZE];
+	FAULT_POINT(CHAIN_ENROLLED);
 	if (op->ok) {
 		log_info("chain-enrolled", "chain=%s epoch=%.16s format=%s", enrol->pinned.id.name,
 		         hash_hex(&enrol->pinned.id.epoch, hex), enrol->format);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/base/notify.h"
 #include "relay/commands_daemon.h"
@@ -188,8 +189,10 @@ static bool reload(struct gateway *gateway, struct err *err)
 	if (!gateway_read_tls(gateway, config, &tls, err) ||
 	    !receipts_read(&receipts, &signer, &config->gateway.receipts, err))
 		goto fail;
+	FAULT_POINT(GATEWAY_RELOADING);
 	tell_changes(gateway, config);
 	swap(gateway, config, tls, &receipts, signer);
+	FAULT_POINT(GATEWAY_RELOADED);
 	tell_delivery(gateway, request);
 	return true;
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/base/notify.h"
 #include "relay/gateway.h"
@@ -65,6 +66,7 @@ static void scrub(struct gateway *gateway)
 		log_error("spool-damaged", "detail=\"%s\"", err.message);
 		ask_again(gateway);
 	}
+	FAULT_POINT(SCRUBBED);
 	gateway->counters.scrub_rounds += gateway->scrub.round - round;
 }
 

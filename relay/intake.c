@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/intake_batch.h"
 
@@ -332,7 +333,9 @@ static bool apply_append(struct spool_txn *txn, struct writer_op *op, struct err
 		.trust_from = job->trust_next_from,
 	};
 	uint64_t arrival;
-	return spool_batch_put(txn, &record, &arrival, err);
+	bool put = spool_batch_put(txn, &record, &arrival, err);
+	FAULT_POINT(BATCH_STORING);
+	return put;
 }
 
 /* Back to what is durable: nothing behind it can be stored either. */
@@ -369,6 +372,7 @@ static void append_done(struct writer_op *op)
 	struct intake *intake = batch->intake;
 	struct chain *chain = batch->chain;
 	const struct claim *claim = &batch->header.claim;
+	FAULT_POINT(BATCH_STORED);
 	if (op->ok) {
 		/* A batch that was dropped behind a failed one cannot have been stored: its first
 		 * height did not follow. */
@@ -560,6 +564,7 @@ struct duplicates_op {
 static bool apply_duplicates(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
 	const struct duplicates_op *note = (struct duplicates_op *)op;
+	FAULT_POINT(DUPLICATES_COUNTING);
 	return spool_chain_add_duplicates(txn, &note->key, note->block_count, err);
 }
 
@@ -568,6 +573,7 @@ static void duplicates_done(struct writer_op *op)
 	struct duplicates_op *note = (struct duplicates_op *)op;
 	struct chain *chain = note->chain;
 	struct intake *intake = note->intake;
+	FAULT_POINT(DUPLICATES_COUNTED);
 	chain->duplicates_noted = false;
 	intake->busy--;
 	free(note);
@@ -734,6 +740,7 @@ void intake_offer(struct intake *intake, struct chain *chain, const struct batch
                   uint8_t *take_payload, const struct bringer *bringer)
 {
 	intake->options.counters->batches_received++;
+	FAULT_POINT(BATCH_READ);
 	enum arrival arrival = arrival_of(intake, chain, &header->claim);
 	struct batch *batch = NULL;
 	if (!answered(intake, chain, header, bringer, arrival)) {
@@ -771,6 +778,7 @@ static void looked_at(struct intake *intake, struct batch *batch)
 {
 	struct chain *chain = batch->chain;
 	assert(batch->stage == BATCH_WITH_WORKER);
+	FAULT_POINT(BATCH_VERIFIED);
 	batch->stage = BATCH_LOOKED_AT;
 	if (batch->dropped)
 		batch_end(batch);

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/evidence.h"
 #include "relay/intake_batch.h"
@@ -25,13 +26,16 @@
 static bool apply_quarantine(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
 	struct batch *batch = LIST_ENTRY(op, struct batch, op);
-	return spool_quarantine_put(txn, &batch->suspect, &batch->suspect_outcome,
-	                            &batch->suspect_number, err);
+	bool put = spool_quarantine_put(txn, &batch->suspect, &batch->suspect_outcome,
+	                                &batch->suspect_number, err);
+	FAULT_POINT(QUARANTINING);
+	return put;
 }
 
 static void quarantine_done(struct writer_op *op)
 {
 	struct batch *batch = LIST_ENTRY(op, struct batch, op);
+	FAULT_POINT(QUARANTINED);
 	if (!op->ok) {
 		log_error("quarantine-failed", "chain=%s detail=\"%s\"", batch->chain->id.name,
 		          op->err.message);
@@ -127,7 +131,9 @@ static bool apply_repair(struct spool_txn *txn, struct writer_op *op, struct err
 		                            .payload = job->payload,
 		                            .received_ms = batch->received_ms,
 		                            .agent = batch->agent };
-	return spool_batch_repair(txn, &record, err);
+	bool repaired = spool_batch_repair(txn, &record, err);
+	FAULT_POINT(REPAIRING);
+	return repaired;
 }
 
 static void repair_done(struct writer_op *op)
@@ -135,6 +141,7 @@ static void repair_done(struct writer_op *op)
 	struct batch *batch = LIST_ENTRY(op, struct batch, op);
 	struct chain *chain = batch->chain;
 	const struct claim *claim = &batch->header.claim;
+	FAULT_POINT(REPAIRED);
 	if (op->ok) {
 		batch->intake->options.counters->payloads_repaired++;
 		log_info("batch-repaired", "chain=%s from=%" PRIu64 " to=%" PRIu64 " agent=%s",
@@ -286,6 +293,7 @@ static bool apply_evidence(struct spool_txn *txn, struct writer_op *op, struct e
 		                                         .who = "gateway",
 		                                         .delivery_held = row.delivery_held,
 		                                         .now_ms = batch->received_ms };
+	FAULT_POINT(EVIDENCE_KEEPING);
 	return row.state == SPOOL_CHAIN_RETIRED || spool_chain_set_state(txn, &change, err);
 }
 
@@ -295,6 +303,7 @@ static void evidence_done(struct writer_op *op)
 	struct intake *intake = batch->intake;
 	struct chain *chain = batch->chain;
 	struct err err;
+	FAULT_POINT(EVIDENCE_KEPT);
 	if (op->ok) {
 		intake->options.counters->evidence_found++;
 		intake->options.counters->chains_frozen++;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/session.h"
 
@@ -114,7 +115,9 @@ static void send_ack(struct session_chain *place, uint64_t from, const struct ha
 		(uint32_t)session->links->options.config->gateway.limits.pace_bytes_per_s;
 	frame.body_case = BODY(ACK);
 	frame.ack = &ack;
+	FAULT_POINT(ACK_SENDING);
 	session_send(session, &frame);
+	FAULT_POINT(ACK_SENT);
 }
 
 static void on_stored(struct chain *chain, const struct bringer *bringer, uint64_t from,

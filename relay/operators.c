@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/command_call.h"
 
@@ -206,7 +207,9 @@ static bool apply_change(struct spool_txn *txn, struct writer_op *op, struct err
 	struct change *change = (struct change *)op;
 	if (!change->apply(txn, change, err))
 		return false;
-	if (append_audit(txn, change, err))
+	bool recorded = append_audit(txn, change, err);
+	FAULT_POINT(OPERATOR_CHANGING);
+	if (recorded)
 		return true;
 	/* What was changed without a record must not be committed: the group is done again without
 	 * us. */
@@ -218,6 +221,7 @@ static void change_done(struct writer_op *op)
 {
 	struct change *change = (struct change *)op;
 	struct command_call *call = change->call;
+	FAULT_POINT(OPERATOR_CHANGED);
 	if (op->ok) {
 		log_info("operator", "who=\"%s\" verb=\"%s\" reason=\"%s\"", call->user,
 		         call->line.row->words, call->reason);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/intake.h"
 #include "spool/audit.h"
@@ -97,6 +98,7 @@ void session_send_reject(struct session_chain *place, const struct refusal *refu
 	frame.body_case = BODY(REJECT);
 	frame.reject = &reject;
 	session_send(place->session, &frame);
+	FAULT_POINT(REJECT_SENT);
 }
 
 void session_tell_credit(struct session *session)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/session.h"
 #include "relay/sinks.h"
@@ -152,6 +153,7 @@ static void send_message(struct links *links, struct session *session, struct me
 	frame.body_case = BODY(ANCHORED);
 	frame.anchored = anchored;
 	session_send(session, &frame);
+	FAULT_POINT(ANCHORED_SENT);
 	links->options.counters->anchored_sent++;
 }
 

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/session.h"
 
@@ -183,6 +184,7 @@ void session_on_chunk(struct session *session, const Zonerelay__Link__Chunk *chu
 {
 	struct links *links = session->links;
 	struct hash content;
+	FAULT_POINT(CHUNK_READ);
 	if (chunk->chain >= session->chain_count ||
 	    !hash_from_bytes(&content, (struct bytes){ chunk->batch.data, chunk->batch.len })) {
 		links->options.counters->protocol_errors++;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/session.h"
 
@@ -113,6 +114,7 @@ static void send_resend(struct links *links, struct chain *chain)
 	frame.body_case = BODY(RESEND);
 	frame.resend = &resend;
 	session_send(chain->active->session, &frame);
+	FAULT_POINT(RESEND_SENT);
 	chain->resend_wanted = false;
 	links->options.counters->resends_asked++;
 	log_info("resend-asked", "chain=%s from=%" PRIu64 " to=%" PRIu64 " agent=%s",
@@ -471,6 +473,7 @@ static bool acceptable(struct session *session, const Zonerelay__Link__Hello *he
 void session_on_hello(struct session *session, const Zonerelay__Link__Hello *hello)
 {
 	struct links *links = session->links;
+	FAULT_POINT(HELLO_READ);
 	if (!acceptable(session, hello)) {
 		links->options.counters->hello_refused++;
 		return;
@@ -494,6 +497,7 @@ void session_on_hello(struct session *session, const Zonerelay__Link__Hello *hel
 		session_goodbye(session, GOODBYE(BUSY), jittered_ms(RETRY_LONG_MS), "no memory");
 		return;
 	}
+	FAULT_POINT(WELCOME_SENT);
 	session->welcomed = true;
 	operators_publish(*links->options.feed, "agent-connected",
 	                  json_pack("{s:s, s:s, s:I, s:s}", "agent", session->agent, "peer",

@@ -1,5 +1,6 @@
 /* writer.c -- see writer.h. */
 #include "relay/writer.h"
+#include "relay/base/fault_point.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -101,6 +102,7 @@ static void promise(const struct writer *writer, struct list_node *ops, uint64_t
 		.key_id = key_id(writer->signer),
 	};
 	struct merkle_tree *tree = NULL;
+	FAULT_POINT(CUSTODY_SIGNING);
 	if (merkle_tree_new(&tree, HASH_SHA256, leaves, count, NULL) &&
 	    sign_root(writer, tree, count, &proof, NULL)) {
 		index = 0;
@@ -112,6 +114,7 @@ static void promise(const struct writer *writer, struct list_node *ops, uint64_t
 			merkle_tree_path(tree, index++, &op->proof.path);
 		}
 	}
+	FAULT_POINT(CUSTODY_SIGNED);
 	merkle_tree_free(tree);
 	free(leaves);
 }

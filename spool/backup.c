@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "relay/base/clock.h"
+#include "relay/base/fault_point.h"
 #include "spool/stream.h"
 #include "spool/tools.h"
 
@@ -63,6 +64,7 @@ static bool end_slice(struct backup *backup, struct txn *txn, bool ok, struct er
 	} else {
 		txn_abort(txn);
 	}
+	FAULT_POINT(BACKUP_SLICE);
 	keep_pace(backup);
 	return ok;
 }

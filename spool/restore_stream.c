@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "relay/base/fault_point.h"
 #include "spool/recount.h"
 #include "spool/stream.h"
 #include "spool/tools.h"
@@ -113,7 +114,9 @@ static bool read_group(struct restore *restore, bool *out_end, struct err *err)
 		return false;
 	}
 	*out_end = end;
-	return txn_commit(&txn, err);
+	bool stored = txn_commit(&txn, err);
+	FAULT_POINT(RESTORE_GROUP);
+	return stored;
 }
 
 static bool read_rows(struct restore *restore, struct err *err)
@@ -298,6 +301,7 @@ static bool end_restore(struct restore *restore, struct err *err)
 	txn_put(&txn, SPOOL_META, spool_key_bytes(&key), buffer_bytes(&value));
 	(void)txn_delete(&txn, SPOOL_META, spool_key_bytes(&unfinished));
 	buffer_fini(&value);
+	FAULT_POINT(RESTORE_ENDING);
 	return txn_commit(&txn, err);
 }
 

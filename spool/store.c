@@ -19,6 +19,7 @@
 
 #include "relay/base/clock.h"
 #include "relay/base/exit.h"
+#include "relay/base/fault_point.h"
 #include "spool/store_private.h"
 
 #define READERS_ALL_PROCESSES 256
@@ -268,6 +269,7 @@ static bool grow(struct store *store, struct err *err)
 		if (rc != 0)
 			return store_failed(store, err, rc, "grow the map");
 	}
+	FAULT_POINT(STORE_GROWING);
 	return keep_size(store, err);
 }
 
@@ -308,8 +310,10 @@ static bool open_into(struct store *store, const struct store_options *options, 
 	if (!env_open(store, err) || !file_is_whole(store, err))
 		return false;
 	if (store->mode == STORE_WRITE) {
+		FAULT_POINT(STORE_OPENING);
 		if (!sync_all(store, err))
 			return false;
+		FAULT_POINT(STORE_OPENED);
 		store_clear_dead_readers(store);
 	}
 	store->copies_on_write = store_unfit_file_system(store->dir) != NULL;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "relay/base/fault_point.h"
 #include "spool/store_private.h"
 
 #define IDENTITY_MAGIC "ZRs1"
@@ -164,13 +165,17 @@ static bool make(const struct store_create_options *options, struct err *err)
 	    !store_path(path, options->dir, STORE_DATA_NAME, err))
 		return false;
 	unlink(new_path); /* Of an attempt that was cut short. */
-	if (!write_tables(new_path, options->format, &identity, err) ||
-	    !store_inherit_owner(new_path, options->dir, err) || !settle(new_path, &identity, err))
+	if (!write_tables(new_path, options->format, &identity, err))
 		goto fail;
+	FAULT_POINT(STORE_MAKING);
+	if (!store_inherit_owner(new_path, options->dir, err) || !settle(new_path, &identity, err))
+		goto fail;
+	FAULT_POINT(STORE_NAMING);
 	if (rename(new_path, path) != 0) {
 		err_set(err, ZR_IO, "rename %s: %s", new_path, strerror(errno));
 		goto fail;
 	}
+	FAULT_POINT(STORE_NAMED);
 	return store_sync_folder(options->dir, err) && sync_parent(options->dir, err);
 
 fail:

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "relay/base/clock.h"
+#include "relay/base/fault_point.h"
 #include "spool/store_private.h"
 
 /* One row changed copies its leaf and may split it; the branches above and the list of free pages
@@ -183,6 +184,7 @@ static bool commit_write(struct txn *txn, struct err *err)
 		txn_abort(txn);
 		return false;
 	}
+	FAULT_POINT(STORE_COMMITTING);
 	int rc = store_fault(txn->store, "commit");
 	writer_leave(txn->store);
 	if (rc != 0)
@@ -190,6 +192,7 @@ static bool commit_write(struct txn *txn, struct err *err)
 	else
 		rc = mdb_txn_commit(txn->handle);
 	txn->handle = NULL;
+	FAULT_POINT(STORE_COMMITTED);
 	return rc == 0 || store_failed(txn->store, err, rc, "commit");
 }
 

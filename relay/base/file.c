@@ -1,5 +1,6 @@
 /* file.c -- see file.h. */
 #include "relay/base/file.h"
+#include "relay/base/fault_point.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -112,10 +113,12 @@ bool file_write_atomic(const char *path, struct bytes bytes, unsigned mode, stru
 
 	if (!write_synced(temporary, bytes, mode, err))
 		goto fail;
+	FAULT_POINT(FILE_RENAMING);
 	if (rename(temporary, path) != 0) {
 		err_set(err, ZR_UNAVAILABLE, "rename: %s", strerror(errno));
 		goto fail;
 	}
+	FAULT_POINT(FILE_RENAMED);
 	return sync_directory_of(path, err) || err_wrap(err, "%s", path);
 
 fail:

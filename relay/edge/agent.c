@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "relay/base/exit.h"
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/base/notify.h"
 #include "relay/edge/status.h"
@@ -332,6 +333,7 @@ int agent_run(struct agent *agent)
 {
 	log_info("started", "version=%s chains=%zu routes=%zu", ZR_VERSION, agent->chain_count,
 	         agent->config->edge.route_count);
+	FAULT_POINT(AGENT_STARTED);
 	notify_ready();
 	agent_wake(agent);
 	event_base_dispatch(agent->base);

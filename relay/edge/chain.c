@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/file.h"
 #include "relay/base/log.h"
 #include "relay/edge/agent.h"
@@ -183,6 +184,7 @@ void edge_chain_build(struct agent *agent, const struct upload_action *action)
 		upload_not_built(agent->upload, BUILD_RETRY_MS);
 		return;
 	}
+	FAULT_POINT(BATCH_BUILT);
 	upload_built(agent->upload, &batch);
 	buffer_fini(&agent->raw); /* A large batch now and then must not keep its memory. */
 }
@@ -195,9 +197,12 @@ static bool keep_custody(struct edge_chain *chain, struct err *err)
 	if (!news->waiting)
 		return true;
 	news->waiting = false;
-	return agent_custody_put(chain->store, &chain->source->key, &news->custody,
-	                         buffer_bytes(&news->receipt), err) &&
-	       edge_chain_refresh(chain, err);
+	FAULT_POINT(CUSTODY_KEEPING);
+	if (!agent_custody_put(chain->store, &chain->source->key, &news->custody,
+	                       buffer_bytes(&news->receipt), err))
+		return false;
+	FAULT_POINT(CUSTODY_KEPT);
+	return edge_chain_refresh(chain, err);
 }
 
 uint64_t edge_chain_prunable(const struct edge_chain *chain)
@@ -250,6 +255,7 @@ bool edge_chain_keep(struct edge_chain *chain, int64_t now_ms, struct err *err)
 	if (below <= chain->pruned_below && !chain->pruning)
 		return true;
 	chain->pruned_below = below;
+	FAULT_POINT(SOURCE_PRUNING);
 	if (!chain->source->ops->prune(chain->source, below, &chain->pruning, err)) {
 		chain->pruning = true; /* A full disk: again next time. */
 		if (err_fate(err->code) == ERR_STOP)
@@ -260,6 +266,7 @@ bool edge_chain_keep(struct edge_chain *chain, int64_t now_ms, struct err *err)
 		chain->pruned_below = 0;
 		return true;
 	}
+	FAULT_POINT(SOURCE_PRUNED);
 	return edge_chain_refresh(chain, err);
 }
 

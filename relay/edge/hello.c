@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/edge/agent.h"
 
@@ -165,8 +166,10 @@ static bool pin_store(struct agent *agent, struct edge_chain *chain, enum upload
 	struct err err;
 	if (chain->facts.pinned || (grant != GRANT_ACTIVE && grant != GRANT_STANDBY))
 		return true;
-	if (agent_pin(chain->store, &chain->source->key, agent->link.store_uuid, &err) &&
-	    edge_chain_refresh(chain, &err))
+	FAULT_POINT(GATEWAY_PINNING);
+	bool pinned = agent_pin(chain->store, &chain->source->key, agent->link.store_uuid, &err);
+	FAULT_POINT(GATEWAY_PINNED);
+	if (pinned && edge_chain_refresh(chain, &err))
 		return true;
 	agent_fail(agent, &err);
 	return false;
@@ -294,8 +297,10 @@ void gateway_time_on(struct agent *agent, int64_t time_ms)
 	    now_ms - agent->gateway_time_stored_ms < GATEWAY_TIME_STORE_MS)
 		return;
 	agent->gateway_time_stored_ms = now_ms;
+	FAULT_POINT(CLOCK_KEEPING);
 	if (!agent_gateway_time_put(agent->state, edge_clock_floor_ms(&agent->clock), &err))
 		agent_fail(agent, &err);
+	FAULT_POINT(CLOCK_KEPT);
 }
 
 bool welcome_on(struct agent *agent, const Zonerelay__Link__Welcome *welcome)

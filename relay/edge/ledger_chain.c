@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "adapters/sidechain/ledger/ledger.h"
+#include "relay/base/fault_point.h"
 #include "relay/base/file.h"
 #include "spool/store.h"
 
@@ -95,8 +96,11 @@ static bool make_genesis(struct ledger_chain *chain, const struct edge_chain_con
 	strncpy(new.id.name, config->name, sizeof(new.id.name) - 1);
 	new.id.epoch = header.hash;
 	struct chain_key key = chain_key(&new.id);
-	return agent_chain_add(chain->store, &new, err) &&
-	       agent_chain(chain->store, &key, &chain->facts, err);
+	FAULT_POINT(GENESIS_KEEPING);
+	if (!agent_chain_add(chain->store, &new, err))
+		return false;
+	FAULT_POINT(GENESIS_KEPT);
+	return agent_chain(chain->store, &key, &chain->facts, err);
 }
 
 /* The genesis in the store and the pinned file are the same, and the key may seal. */
@@ -256,9 +260,11 @@ bool ledger_chain_seal(struct ledger_chain *chain, size_t count_max, size_t byte
 		offset += chain->entries.sizes[i];
 	}
 	struct block_header header;
-	bool ok = build(chain, entries, count, &header, err) &&
-	          agent_ledger_seal(chain->store, &key, &header, buffer_bytes(&chain->raw), count,
-	                            err);
+	bool ok = build(chain, entries, count, &header, err);
+	FAULT_POINT(BLOCK_SEALING);
+	ok = ok &&
+	     agent_ledger_seal(chain->store, &key, &header, buffer_bytes(&chain->raw), count, err);
+	FAULT_POINT(BLOCK_SEALED);
 	free(entries);
 	if (!ok)
 		return err_wrap(err, "seal block %llu",

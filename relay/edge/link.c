@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/edge/agent.h"
 
@@ -163,6 +164,7 @@ static void on_open(struct conn *conn, void *arg)
 	enter(&agent->link, LINK_HELLO);
 	log_info("link-open", "address=%s peer=%s resumed=%d", conn_peer(conn)->address,
 	         conn_peer(conn)->subject, (int)conn_peer(conn)->resumed);
+	FAULT_POINT(HELLO_SENDING);
 	(void)hello_send(agent);
 	agent_wake(agent);
 }
@@ -200,6 +202,7 @@ static void on_frame(struct conn *conn, struct bytes body, void *arg)
 		link_give_up(agent, ZONERELAY__LINK__GOODBYE_REASON__GOODBYE_REASON_PROTOCOL,
 		             "a frame of kind %d out of its turn", (int)frame->body_case);
 	} else if (is_welcome) {
+		FAULT_POINT(WELCOME_READ);
 		if (welcome_on(agent, frame->welcome) && link->state == LINK_HELLO)
 			enter_up(link);
 	} else {
@@ -283,7 +286,9 @@ static void send_chunk(struct agent *agent, const struct upload_action *action, 
 	}
 	frame.body_case = ZONERELAY__LINK__FRAME__BODY_CHUNK;
 	frame.chunk = &chunk;
+	FAULT_POINT(CHUNK_SENDING);
 	(void)link_send(agent, &frame);
+	FAULT_POINT(CHUNK_SENT);
 }
 
 /* Batches are built and sent as far as credit, pace and the output queue let them. */

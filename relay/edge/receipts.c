@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto/receipt.h"
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/edge/agent.h"
 
@@ -72,6 +73,7 @@ void receipt_on_ack(struct agent *agent, const Zonerelay__Link__Ack *ack)
 	struct edge_chain *chain = &agent->chains[ack->chain];
 	struct custody custody;
 	struct err err;
+	FAULT_POINT(ACK_READ);
 	if (ack->custody == NULL || ack->durable_next == 0 || ack->from >= ack->durable_next)
 		return;
 	if (!expected_custody(agent, ack, &custody)) {
@@ -162,6 +164,7 @@ static void keep_run(struct agent *agent, struct edge_chain *chain, struct bytes
 	if (!hash_from_bytes(&run.anchored.root, root))
 		return;
 	uint64_t before = chain->facts.anchored_next;
+	FAULT_POINT(ANCHORED_KEEPING);
 	if (!agent_anchored_put(chain->store, message, &run, 1, &err)) {
 		if (err_fate(err.code) == ERR_STOP)
 			agent_fail(agent, &err);
@@ -170,6 +173,7 @@ static void keep_run(struct agent *agent, struct edge_chain *chain, struct bytes
 			         err.message);
 		return;
 	}
+	FAULT_POINT(ANCHORED_KEPT);
 	if (!edge_chain_refresh(chain, &err)) {
 		agent_fail(agent, &err);
 		return;
@@ -223,6 +227,7 @@ void receipt_on_anchored(struct agent *agent, const Zonerelay__Link__Anchored *a
 	struct buffer message = BUFFER_EMPTY;
 	struct err err;
 	bool ok = key != NULL;
+	FAULT_POINT(ANCHORED_READ);
 	if (!ok)
 		err_set(&err, ZR_UNTRUSTED, "signed by a key that is not certified");
 	ok = ok && anchored_check(anchored, agent->link.store_uuid, key, &err) &&

@@ -1,6 +1,7 @@
 /* reload.c -- what SIGHUP changes: log, certificates, routes and times of the link. */
 #include <stdlib.h>
 
+#include "relay/base/fault_point.h"
 #include "relay/base/log.h"
 #include "relay/edge/agent.h"
 
@@ -59,6 +60,7 @@ void agent_reload(struct agent *agent)
 		return;
 	}
 	log_changes(agent->live, loaded);
+	FAULT_POINT(AGENT_RELOADING);
 	struct config *before = agent->live;
 	agent->live = loaded;
 	if (!agent_open_tls(agent, &err))

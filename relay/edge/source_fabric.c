@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "adapters/sidechain/walk.h"
+#include "relay/base/fault_point.h"
 #include "relay/base/file.h"
 #include "relay/edge/folder.h"
 #include "relay/edge/source.h"
@@ -366,8 +367,10 @@ static bool store_headers(struct fabric_dir *dir, const struct block_header *hea
 	bool ok = count == 0 || !changes_trust ||
 	          trust_slots_store(source->context.store, &source->key, dir->format,
 	                            dir->walk.trust, headers[count - 1].height + 1, err);
+	FAULT_POINT(HEADERS_KEEPING);
 	ok = ok && (count == 0 ||
 	            agent_headers_put(source->context.store, &source->key, headers, count, err));
+	FAULT_POINT(HEADERS_KEPT);
 	if (ok) {
 		source->view.next = dir->walk.position.next_height;
 		return true;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "adapters/sidechain/ledger/ledger.h"
+#include "relay/base/fault_point.h"
 #include "relay/base/file.h"
 #include "relay/base/log.h"
 #include "relay/edge/intake.h"
@@ -209,6 +210,7 @@ static bool append(struct ledger *ledger, size_t count, const struct seal_open *
 		entries[i] = intake_queue_bytes(queue, &first[i]);
 	buffer_put_u64(&position, (uint64_t)after->slot);
 	ledger->intake->ops->position(ledger->intake, &first[count - 1], &position);
+	FAULT_POINT(ENTRIES_KEEPING);
 
 	uint64_t number = 0;
 	bool ok = buffer_ok(&position, err) &&
@@ -217,6 +219,7 @@ static bool append(struct ledger *ledger, size_t count, const struct seal_open *
 	buffer_fini(&position);
 	if (!ok)
 		return false;
+	FAULT_POINT(ENTRIES_KEPT);
 	ledger->intake->ops->stored(ledger->intake, first, count, number);
 	ledger->open = *after;
 	queue->first += count;

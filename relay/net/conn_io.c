@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "proto/frame.h"
+#include "relay/base/fault_point.h"
 #include "relay/net/conn_internal.h"
 
 #define RECORD_SIZE 16384 /* The largest TLS record. */
@@ -108,6 +109,7 @@ static bool read_some(struct conn *conn, size_t *budget)
 	errno = 0;
 	int result = SSL_read_ex(conn->ssl, conn->net->scratch, SCRATCH_SIZE, &got);
 	if (result == 1) {
+		FAULT_POINT(LINK_READ);
 		*budget -= got < *budget ? got : *budget;
 		take_bytes(conn, (struct bytes){ conn->net->scratch, got });
 		return true;
@@ -201,8 +203,10 @@ static bool write_some(struct conn *conn, size_t *budget)
 	assert(size > 0);
 	ERR_clear_error();
 	errno = 0;
+	FAULT_POINT(LINK_WRITING);
 	int result = SSL_write_ex(conn->ssl, conn->net->scratch, (size_t)size, &put);
 	if (result == 1) {
+		FAULT_POINT(LINK_WRITTEN);
 		(void)evbuffer_drain(conn->out, put);
 		count_queued(conn, before);
 		*budget -= put < *budget ? put : *budget;

@@ -5,6 +5,7 @@ Three runners stand behind it: meson's (unit tests, fuzz corpora, simulation, co
 (system tests with the real programs) and the lints. Each test is one line of the sum.
 """
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -119,6 +120,13 @@ def last_line(text):
     return lines[-1] if lines else ""
 
 
+def parallel():
+    """System tests wait more than they compute: some more than there are cores, each file in one process."""
+    if importlib.util.find_spec("xdist") is None:
+        return []
+    return ["-n", str((os.cpu_count() or 1) * 3 // 2), "--dist", "loadfile"]
+
+
 def run_pytest(build, names, total, files=None):
     if not list((ROOT / "tests").glob("system/test_*.py")):
         return
@@ -128,7 +136,7 @@ def run_pytest(build, names, total, files=None):
     # Not in the build folder: a socket's path must be short.
     folder = tempfile.mkdtemp(prefix="zonerelay-tests-")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
-               f"--basetemp={folder}",
+               f"--basetemp={folder}", *parallel(),
                "--durations=8", *(str(ROOT / "tests/system" / file) for file in files or [""])]
     if names:
         command += ["-k", " or ".join(re.sub(r"\W", "_", name) for name in names)]

@@ -12,9 +12,11 @@ program is a Process: started, stopped, killed and started again, its log kept i
 A World makes its configuration files from what was added; world.gateway_settings and each edge's
 settings are nested dictionaries that a test may change before start() (or before a reload).
 """
+import itertools
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -34,10 +36,26 @@ class Failure(Exception):
     """What went wrong, in a sentence; the logs are in the folder."""
 
 
+def candidate_ports():
+    """In chance order, below those that the system gives to outgoing connections; each of the test runner's
+    workers has its own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    first = 10000 + 2500 * (worker % 8)
+    return itertools.cycle(random.sample(range(first, first + 2500), 2500))
+
+
+PORTS = candidate_ports()
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        port = next(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue  # Somebody else's.
+            return port
 
 
 def yaml_text(value, indent=0):

@@ -8,7 +8,7 @@ import pytest
 
 from oracle import Oracle
 from producer import block_entries
-from proxy import Proxy
+from proxy import Fate, Proxy
 from test_edge_alone import RAFT, chain_of, connected
 from test_edge_link import bring
 from world import ROOT, World
@@ -72,7 +72,7 @@ def test_links_that_break_in_the_middle_of_batches_are_resumed(world):
     bring(folder, RAFT, 0, 10)
     world.edge_settings["e1"]["gateway"]["routes"] = [{"address": f"127.0.0.1:{proxy.port}"}]
     # Not compressed well on purpose: one batch is about 45 kB, a link carries 25 kB with its handshake.
-    proxy.cut_after = 25_000
+    proxy.fate = Fate("fin", up=25_000)
     world.start()
     Oracle(world).check()
     assert proxy.links >= 2

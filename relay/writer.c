@@ -123,10 +123,18 @@ static void promise(const struct writer *writer, struct list_node *ops, uint64_t
 
 enum group_end { GROUP_COMMITTED, GROUP_AGAIN, GROUP_FAILED };
 
-/* Applies ops and commits. Refused ones are answered and leave the list. GROUP_AGAIN: one of them
- * spoiled the transaction; it was answered, and the rest is to be done without it. */
+/* Moves an operation that was refused out of the way. It is answered last: for one chain's batches
+ * that is their order, since nothing behind a refused one can be stored. */
+static void set_aside(struct writer_op *op, struct list_node *refused)
+{
+	list_remove(&op->node);
+	list_append(refused, &op->node);
+}
+
+/* Applies ops and commits. Refused ones move to refused. GROUP_AGAIN: one of them spoiled the
+ * transaction, and the rest is to be done without it. */
 static enum group_end run_once(struct writer *writer, enum spool_work work, struct list_node *ops,
-                               struct err *err)
+                               struct list_node *refused, struct err *err)
 {
 	struct spool_txn txn;
 	spool_begin(&txn, writer->options.spool, work);
@@ -144,8 +152,7 @@ static enum group_end run_once(struct writer *writer, enum spool_work work, stru
 			*err = op->err;
 			return GROUP_FAILED;
 		}
-		list_remove(node);
-		refuse(writer, op, &op->err);
+		set_aside(op, refused);
 		if (spoiled)
 			return GROUP_AGAIN;
 	}
@@ -161,14 +168,16 @@ static enum group_end run_once(struct writer *writer, enum spool_work work, stru
 	return GROUP_COMMITTED;
 }
 
-static void run_group(struct writer *writer, enum spool_work work, struct list_node *ops)
+/* Stores ops, and answers all but those that it moves to refused. */
+static void store_group(struct writer *writer, enum spool_work work, struct list_node *ops,
+                        struct list_node *refused)
 {
 	struct err err = { .code = ZR_OK };
 	int64_t begun_ms = clock_monotonic_ms(writer->options.clock);
 	enum group_end end = GROUP_AGAIN;
 	/* Each further attempt has one operation less. */
 	while (end == GROUP_AGAIN && !list_is_empty(ops))
-		end = run_once(writer, work, ops, &err);
+		end = run_once(writer, work, ops, refused, &err);
 	if (list_is_empty(ops))
 		return;
 	if (end == GROUP_FAILED) {
@@ -186,6 +195,18 @@ static void run_group(struct writer *writer, enum spool_work work, struct list_n
 	while ((node = list_pop(ops)) != NULL) {
 		atomic_fetch_add(&writer->stats.op_count, 1);
 		answer(LIST_ENTRY(node, struct writer_op, node), true);
+	}
+}
+
+static void run_group(struct writer *writer, enum spool_work work, struct list_node *ops)
+{
+	struct list_node refused;
+	list_init(&refused);
+	store_group(writer, work, ops, &refused);
+	struct list_node *node;
+	while ((node = list_pop(&refused)) != NULL) {
+		struct writer_op *op = LIST_ENTRY(node, struct writer_op, node);
+		refuse(writer, op, &op->err);
 	}
 }
 

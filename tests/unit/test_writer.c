@@ -229,6 +229,39 @@ static void an_operation_that_is_refused_fails_alone(void **state)
 	assert_int_equal(load(bench->fixture, &bench->chains[1]).next_height, 0);
 }
 
+/* Spoils the transaction, as a damaged row does. */
+static bool apply_spoil(struct spool_txn *txn, struct writer_op *op, struct err *err)
+{
+	txn_fail(&txn->txn, ZR_CORRUPT, "a damaged row");
+	return err_set(err, ZR_CORRUPT, "a damaged row");
+}
+
+/* Whoever waits for several batches of one chain goes back to what is durable at the first that was
+ * refused: it must know by then what was stored before it. */
+static void what_was_stored_is_answered_before_what_was_refused_behind_it(void **state)
+{
+	struct bench *bench = *state;
+	struct put_op good, gap;
+	struct writer_op spoil = { .work = SPOOL_INTAKE,
+		                   .apply = apply_spoil,
+		                   .reply = bench->replies };
+	struct hold_op held;
+	hold(bench, &held);
+	begin_put(bench, &bench->chains[0], 2, &good);
+	struct test_chain ahead = bench->chains[0];
+	ahead.next_height += 5;
+	begin_put(bench, &ahead, 2, &gap);
+	submit(bench, &good.op);
+	submit(bench, &gap.op);
+	submit(bench, &spoil);
+	let_go(bench, &held);
+	assert_ptr_equal(mailbox_wait(bench->replies), &good.op.node);
+	assert_ptr_equal(mailbox_wait(bench->replies), &gap.op.node);
+	assert_ptr_equal(mailbox_wait(bench->replies), &spoil.node);
+	assert_true(good.op.ok);
+	assert_false(gap.op.ok || spoil.ok);
+}
+
 static void batches_of_one_chain_keep_their_order(void **state)
 {
 	struct bench *bench = *state;
@@ -241,13 +274,6 @@ static void batches_of_one_chain_keep_their_order(void **state)
 	for (unsigned i = 0; i < 10; i++)
 		assert_true(puts[i].op.ok);
 	assert_int_equal(load(bench->fixture, &bench->chains[0]).next_height, 10);
-}
-
-/* Spoils the transaction, as a damaged row does. */
-static bool apply_spoil(struct spool_txn *txn, struct writer_op *op, struct err *err)
-{
-	txn_fail(&txn->txn, ZR_CORRUPT, "a damaged row");
-	return err_set(err, ZR_CORRUPT, "a damaged row");
 }
 
 static void an_operation_that_spoils_the_transaction_costs_the_others_nothing(void **state)
@@ -371,6 +397,7 @@ int main(void)
 		WITH_WRITER(what_waits_together_is_committed_together),
 		WITH_WRITER(every_batch_of_a_commit_gets_a_path_to_one_signature),
 		WITH_WRITER(an_operation_that_is_refused_fails_alone),
+		WITH_WRITER(what_was_stored_is_answered_before_what_was_refused_behind_it),
 		WITH_WRITER(batches_of_one_chain_keep_their_order),
 		WITH_WRITER(an_operation_that_spoils_the_transaction_costs_the_others_nothing),
 		WITH_WRITER(a_disk_that_failed_is_never_tried_again),

@@ -16,6 +16,7 @@
 #include "spool/agent_private.h"
 
 #define META_GATEWAY_TIME "gateway-time"
+#define SPARE_SHARE       16 /* This part of the store is left to what does not take in. */
 
 enum { FLAG_LEDGER = 1, FLAG_PINNED = 2 };
 
@@ -173,6 +174,11 @@ static bool chain_decode(struct bytes value, struct agent_chain *out_chain)
 		memcpy(out_chain->store_uuid, uuid.data, STORE_UUID_SIZE);
 	out_chain->added_ms = (int64_t)reader_u64(&reader);
 	return reader_done(&reader);
+}
+
+void agent_take_in(struct txn *txn)
+{
+	txn_leave_room(txn, store_limit_bytes(txn->store) / SPARE_SHARE);
 }
 
 bool agent_chain_read(struct txn *txn, const struct chain_key *key, struct agent_chain *out_chain)

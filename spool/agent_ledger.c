@@ -74,6 +74,7 @@ bool agent_headers_put(struct agent_store *store, const struct chain_key *chain,
 	struct agent_chain row;
 	struct txn txn;
 	txn_begin(&txn, store->store, TXN_WRITE);
+	agent_take_in(&txn);
 	if (agent_chain_read(&txn, chain, &row)) {
 		for (size_t i = 0; i < count && txn_ok(&txn); i++)
 			follow(&txn, chain, &row, &headers[i]);
@@ -135,6 +136,7 @@ bool agent_ledger_append(struct agent_store *store, const struct agent_append *a
 	uint64_t first = 0;
 	struct txn txn;
 	txn_begin(&txn, store->store, TXN_WRITE);
+	agent_take_in(&txn);
 	if (agent_chain_read(&txn, &append->chain, &chain)) {
 		first = chain.entry_next;
 		append_entries(&txn, append, &chain);

@@ -32,6 +32,9 @@ struct agent_key agent_key(const struct chain_key *chain, uint64_t number);
 /* Is key one of chain's? Then *out_number is its number. */
 bool agent_key_of(struct bytes key, const struct chain_key *chain, uint64_t *out_number);
 
+/* What follows takes in: on a full disk it is refused before receipts, sealing and pruning are. */
+void agent_take_in(struct txn *txn);
+
 /* Reads the chain's row within txn. Fails txn with ZR_STATE where there is none. */
 bool agent_chain_read(struct txn *txn, const struct chain_key *key, struct agent_chain *out_chain);
 void agent_chain_write(struct txn *txn, const struct chain_key *key,

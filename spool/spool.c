@@ -272,6 +272,8 @@ bool spool_take_room(struct spool_txn *txn, uint64_t bytes, struct err *err)
 	uint64_t margin = atomic_load(&spool->margin_bytes);
 	uint64_t left;
 	txn->intake_done = true;
+	txn_leave_room(&txn->txn,
+	               store_limit_bytes(spool->store) - atomic_load(&spool->mark_bytes));
 	if (!take_room(txn, atomic_load(&spool->mark_bytes), bytes, &left, err)) {
 		if (bytes > margin)
 			atomic_store(&spool->margin_bytes, bytes + PAGE_BYTES);
@@ -345,7 +347,9 @@ bool spool_stats(struct spool *spool, struct spool_stats *out_stats, struct err 
 		(stats.store.pages_file - stats.store.pages_free) * stats.store.page_size;
 	stats.limit_bytes = store_limit_bytes(spool->store);
 	stats.mark_bytes = atomic_load(&spool->mark_bytes);
-	stats.intake_full = stats.used_bytes + atomic_load(&spool->margin_bytes) > stats.mark_bytes;
+	stats.disk_full = store_disk_is_full(spool->store);
+	stats.intake_full = stats.disk_full ||
+	                    stats.used_bytes + atomic_load(&spool->margin_bytes) > stats.mark_bytes;
 	*out_stats = stats;
 	return true;
 }

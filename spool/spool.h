@@ -145,7 +145,8 @@ struct spool_stats {
 	uint64_t used_bytes; /* Pages in use. */
 	uint64_t limit_bytes;
 	uint64_t mark_bytes; /* Intake stops here. */
-	bool intake_full;
+	bool intake_full;    /* The mark is reached, or */
+	bool disk_full;      /* the disk around a spool that was not allocated whole is full. */
 };
 
 bool spool_stats(struct spool *spool, struct spool_stats *out_stats, struct err *err) MUST_CHECK;

@@ -22,8 +22,6 @@
 #include "relay/base/fault_point.h"
 #include "spool/store_private.h"
 
-#define READERS_ALL_PROCESSES 256
-
 uint32_t store_crc(unsigned table, struct bytes key, const struct bytes *parts, size_t part_count)
 {
 	uint8_t id = (uint8_t)table;
@@ -107,7 +105,7 @@ static bool env_open(struct store *store, struct err *err)
 	if (rc == 0)
 		rc = mdb_env_set_maxdbs(store->env, STORE_TABLES_MAX + 1);
 	if (rc == 0)
-		rc = mdb_env_set_maxreaders(store->env, READERS_ALL_PROCESSES);
+		rc = mdb_env_set_maxreaders(store->env, STORE_READERS_ALL);
 	if (rc == 0)
 		rc = mdb_env_set_assert(store->env, on_lmdb_assert);
 	if (rc == 0)
@@ -306,6 +304,8 @@ static bool open_into(struct store *store, const struct store_options *options, 
 	if (!data_file_has_content(store->dir, err))
 		return false;
 	if (store->mode == STORE_WRITE && !store_lock_owner(store->dir, &store->owner_fd, err))
+		return false;
+	if (store->mode == STORE_WRITE && !store_allocate_lock(store->dir, err))
 		return false;
 	if (!env_open(store, err) || !file_is_whole(store, err))
 		return false;

@@ -122,6 +122,9 @@ uint64_t store_end_bytes(struct store *store);
 /* Pages in use; walks the list of free pages. */
 bool store_used_bytes(struct store *store, uint64_t *out_bytes, struct err *err) MUST_CHECK;
 uint64_t store_limit_bytes(const struct store *store);
+/* A commit was refused because the disk, not the store, is full, and there is still not enough room
+ * for it. Of stores that grow; one that was allocated whole has its space. Any thread. */
+bool store_disk_is_full(struct store *store);
 
 /* Frees the slots of readers whose process died. Returns how many. */
 int store_clear_dead_readers(struct store *store);

@@ -145,7 +145,8 @@ static bool make_folder(const char *dir, struct err *err)
 	char parent[STORE_PATH_MAX];
 	if (mkdir(dir, 0700) == 0)
 		return parent_of(dir, parent, err) && store_inherit_owner(dir, parent, err);
-	return errno == EEXIST || err_set(err, ZR_IO, "make the folder: %s", strerror(errno));
+	return errno == EEXIST || err_set(err, errno == ENOSPC ? ZR_FULL : ZR_IO,
+	                                  "make the folder: %s", strerror(errno));
 }
 
 static bool make(const struct store_create_options *options, struct err *err)
@@ -168,7 +169,8 @@ static bool make(const struct store_create_options *options, struct err *err)
 	if (!write_tables(new_path, options->format, &identity, err))
 		goto fail;
 	FAULT_POINT(STORE_MAKING);
-	if (!store_inherit_owner(new_path, options->dir, err) || !settle(new_path, &identity, err))
+	if (!store_inherit_owner(new_path, options->dir, err) ||
+	    !settle(new_path, &identity, err) || !store_allocate_lock(options->dir, err))
 		goto fail;
 	FAULT_POINT(STORE_NAMING);
 	if (rename(new_path, path) != 0) {
@@ -180,6 +182,8 @@ static bool make(const struct store_create_options *options, struct err *err)
 
 fail:
 	unlink(new_path);
+	if (store_path(path, options->dir, STORE_LOCK_NAME, NULL))
+		unlink(path);
 	return false;
 }
 

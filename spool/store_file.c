@@ -21,6 +21,9 @@
 #define MAGIC_SMB2     0xfe534d42
 #define MAGIC_NFS      0x6969
 
+/* Of lock.mdb: LMDB's table of STORE_READERS_ALL readers and its head have 64 bytes each. */
+#define LOCK_FILE_BYTES ((STORE_READERS_ALL + 8) * 64)
+
 static const struct {
 	uint32_t magic;
 	const char *name;
@@ -138,9 +141,11 @@ static bool write_pid(int fd, struct err *err)
 {
 	char text[32];
 	int size = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)size, 0) != size)
-		return err_set(err, ZR_IO, "write " STORE_OWNER_NAME ": %s", strerror(errno));
-	return true;
+	/* Over the last owner's, then cut: on a full disk its one block must not be given back. */
+	if (pwrite(fd, text, (size_t)size, 0) == size && ftruncate(fd, size) == 0)
+		return true;
+	return err_set(err, errno == ENOSPC ? ZR_FULL : ZR_IO, "write " STORE_OWNER_NAME ": %s",
+	               strerror(errno));
 }
 
 bool store_lock_owner(const char *dir, int *out_fd, struct err *err)
@@ -150,7 +155,8 @@ bool store_lock_owner(const char *dir, int *out_fd, struct err *err)
 		return false;
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return err_set(err, ZR_IO, "open %s: %s", path, strerror(errno));
+		return err_set(err, errno == ENOSPC ? ZR_FULL : ZR_IO, "open %s: %s", path,
+		               strerror(errno));
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
 		int why = errno;
 		long pid = owner_pid(fd);
@@ -167,9 +173,40 @@ bool store_lock_owner(const char *dir, int *out_fd, struct err *err)
 	return true;
 }
 
+/* A full XFS refuses to allocate even what a file has already. */
+static bool has_blocks(int fd, uint64_t size_bytes)
+{
+	struct stat file;
+	return fstat(fd, &file) == 0 && (uint64_t)file.st_blocks * 512 >= size_bytes;
+}
+
+/* LMDB maps the file of its readers and writes through the map: on a full disk that would be a bus
+ * error, unless the blocks are there. */
+bool store_allocate_lock(const char *dir, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	if (!store_path(path, dir, STORE_LOCK_NAME, err))
+		return false;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_set(err, errno == ENOSPC ? ZR_FULL : ZR_IO, "open %s: %s", path,
+		               strerror(errno));
+	int rc = 0;
+	if (!has_blocks(fd, LOCK_FILE_BYTES))
+		rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, LOCK_FILE_BYTES);
+	int why = errno;
+	close(fd);
+	if (rc == 0 || why == EOPNOTSUPP || why == ENOSYS)
+		return store_inherit_owner(path, dir, err);
+	return err_set(err, why == ENOSPC || why == EDQUOT ? ZR_FULL : ZR_IO, "allocate %s: %s",
+	               path, strerror(why));
+}
+
 /* ---- room for the next commit, in files that were not allocated whole ---- */
 
-#define ROOM_STEP_BYTES   (1u << 20)
+#define ROOM_STEP_BYTES (1u << 20)
+#define BLOCKS_OF_FILE_BYTES \
+	(64u << 10)                    /* Where a file lies may be written in blocks of its own. */
 #define ROOM_SPARED_BYTES (256u << 10) /* Left to others where we can only look, not take. */
 
 static bool look_for_room(int fd, uint64_t change_bytes, struct err *err)
@@ -189,7 +226,8 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-bool store_make_room(struct store *store, uint64_t change_bytes, struct err *err)
+/* Where the disk is full, how much it lacks is kept for store_disk_is_full(). */
+static bool make_room(struct store *store, uint64_t change_bytes, struct err *err)
 {
 	int fault = store_fault(store, "room");
 	if (fault != 0)
@@ -216,7 +254,37 @@ bool store_make_room(struct store *store, uint64_t change_bytes, struct err *err
 		store->ready_bytes = wanted;
 		return true;
 	}
-	if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
-		return err_set(err, ZR_FULL, "the disk is full: %s", strerror(errno));
-	return err_set(err, ZR_IO, "allocate: %s", strerror(errno));
+	if (errno != ENOSPC && errno != EDQUOT && errno != EFBIG)
+		return err_set(err, ZR_IO, "allocate: %s", strerror(errno));
+	if (!has_blocks(fd, wanted + BLOCKS_OF_FILE_BYTES))
+		return err_set(err, ZR_FULL, "the disk is full: %s", strerror(ENOSPC));
+	store->ready_bytes = wanted;
+	return true;
+}
+
+bool store_make_room(struct store *store, uint64_t change_bytes, struct err *err)
+{
+	struct err why;
+	if (make_room(store, change_bytes, &why))
+		return true;
+	uint64_t wanted = smaller(store_end_bytes(store) + change_bytes, store->limit_bytes);
+	if (why.code == ZR_FULL && wanted > store->ready_bytes)
+		atomic_store(&store->missing_bytes, wanted - store->ready_bytes);
+	if (err != NULL)
+		*err = why;
+	return false;
+}
+
+bool store_disk_is_full(struct store *store)
+{
+	uint64_t missing = atomic_load(&store->missing_bytes);
+	struct statvfs fs;
+	mdb_filehandle_t fd;
+	if (missing == 0)
+		return false;
+	mdb_env_get_fd(store->env, &fd);
+	if (fstatvfs(fd, &fs) != 0 || (uint64_t)fs.f_bavail * fs.f_frsize < missing)
+		return true;
+	atomic_store(&store->missing_bytes, 0);
+	return false;
 }

@@ -7,11 +7,12 @@
 
 #include "spool/store.h"
 
-#define STORE_DATA_NAME  "data.mdb"
-#define STORE_NEW_NAME   "data.mdb.new"
-#define STORE_OWNER_NAME "owner.lock"
-#define STORE_LOCK_NAME  "lock.mdb"
-#define STORE_PATH_MAX   4096
+#define STORE_DATA_NAME   "data.mdb"
+#define STORE_NEW_NAME    "data.mdb.new"
+#define STORE_OWNER_NAME  "owner.lock"
+#define STORE_LOCK_NAME   "lock.mdb"
+#define STORE_PATH_MAX    4096
+#define STORE_READERS_ALL 256 /* Of all processes. */
 
 /* The store's own table: one row, "identity". */
 #define STORE_IDENTITY_TABLE "store"
@@ -43,6 +44,8 @@ struct store {
 	/* Files that were not allocated whole: the disk space is ours up to here. */
 	uint64_t ready_bytes;
 	bool copies_on_write; /* The file system does; allocating ahead proves nothing there. */
+	_Atomic uint64_t
+		missing_bytes; /* What the disk did not have when it was last full; 0: it has. */
 	atomic_bool poisoned;
 	_Atomic uintptr_t writer; /* The thread that has a write transaction open; 0: none. */
 	/* When each open read transaction began, monotonic; 0: a free place. */
@@ -81,6 +84,9 @@ bool store_sync_folder(const char *path, struct err *err) MUST_CHECK;
 
 /* owner.lock of dir, or a failure naming who has it. Gives the descriptor. */
 bool store_lock_owner(const char *dir, int *out_fd, struct err *err) MUST_CHECK;
+
+/* Takes the disk space of dir's lock.mdb. */
+bool store_allocate_lock(const char *dir, struct err *err) MUST_CHECK;
 
 /* Puts the one row of the store's own table. Returns what LMDB says. */
 int store_put_identity(MDB_txn *txn, MDB_dbi dbi, const struct store_identity *identity);

@@ -179,7 +179,8 @@ static bool commit_write(struct txn *txn, struct err *err)
 {
 	if (txn->change_bytes > 0 &&
 	    !store_make_room(txn->store,
-	                     txn->change_bytes + (uint64_t)TXN_PAGES * txn->store->page_size,
+	                     txn->change_bytes + txn->spare_bytes +
+	                             (uint64_t)TXN_PAGES * txn->store->page_size,
 	                     err)) {
 		txn_abort(txn);
 		return false;
@@ -454,6 +455,12 @@ void txn_append(struct txn *txn, unsigned table, struct bytes key, const struct 
                 size_t part_count)
 {
 	write_row(txn, &(struct change){ table, key, parts, part_count }, MDB_APPEND);
+}
+
+void txn_leave_room(struct txn *txn, uint64_t bytes)
+{
+	if (bytes > txn->spare_bytes)
+		txn->spare_bytes = bytes;
 }
 
 bool txn_delete(struct txn *txn, unsigned table, struct bytes key)

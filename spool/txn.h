@@ -37,6 +37,7 @@ struct txn {
 	enum txn_kind kind;
 	unsigned reader;       /* Its place in the store's table of readers. */
 	uint64_t change_bytes; /* What the changes may take on the disk, rounded up to pages. */
+	uint64_t spare_bytes;  /* What is to be left on the disk behind them. */
 	bool failed;
 	struct err err; /* Set where failed. */
 };
@@ -93,6 +94,10 @@ void txn_put(struct txn *txn, unsigned table, struct bytes key, struct bytes val
  * ZR_STATE if it is not above. */
 void txn_append(struct txn *txn, unsigned table, struct bytes key, const struct bytes *parts,
                 size_t part_count);
+/* Where the file grows with its use: these changes only if the disk has so much room behind them, too.
+ * What takes in says it, so that what makes room again still finds some on a full disk. */
+void txn_leave_room(struct txn *txn, uint64_t bytes);
+
 /* True where there was one. */
 bool txn_delete(struct txn *txn, unsigned table, struct bytes key);
 

@@ -29,8 +29,9 @@ static void look(struct gateway *gateway)
 	if (full && !was_full)
 		log_error("spool-full",
 		          "used=%" PRIu64 " mark=%" PRIu64
-		          " why=\"intake pauses; delivery goes on\"",
-		          view->spool.used_bytes, view->spool.mark_bytes);
+		          " why=\"%sintake pauses; delivery goes on\"",
+		          view->spool.used_bytes, view->spool.mark_bytes,
+		          view->spool.disk_full ? "the disk is full; " : "");
 	if (!full && was_full)
 		log_info("spool-has-room", "used=%" PRIu64 " mark=%" PRIu64, view->spool.used_bytes,
 		         view->spool.mark_bytes);

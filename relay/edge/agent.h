@@ -27,6 +27,7 @@ struct status_server;
 /* A receipt that was checked and not stored yet: only the newest of a turn is. */
 struct custody_news {
 	bool waiting;
+	bool told; /* That it could not be kept. */
 	struct agent_custody custody;
 	struct buffer receipt;
 };

@@ -196,11 +196,17 @@ static bool keep_custody(struct edge_chain *chain, struct err *err)
 	struct custody_news *news = &chain->custody;
 	if (!news->waiting)
 		return true;
-	news->waiting = false;
 	FAULT_POINT(CUSTODY_KEEPING);
 	if (!agent_custody_put(chain->store, &chain->source->key, &news->custody,
-	                       buffer_bytes(&news->receipt), err))
-		return false;
+	                       buffer_bytes(&news->receipt), err)) {
+		/* A full disk: it waits, and a newer one takes its place. */
+		if (err_fate(err->code) != ERR_STOP && !news->told)
+			log_warn("receipt-not-kept", "chain=%s detail=\"%s\"", chain->config->name,
+			         err->message);
+		news->told = true;
+		return err_fate(err->code) != ERR_STOP;
+	}
+	news->waiting = news->told = false;
 	FAULT_POINT(CUSTODY_KEPT);
 	return edge_chain_refresh(chain, err);
 }

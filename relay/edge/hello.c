@@ -171,7 +171,11 @@ static bool pin_store(struct agent *agent, struct edge_chain *chain, enum upload
 	FAULT_POINT(GATEWAY_PINNED);
 	if (pinned && edge_chain_refresh(chain, &err))
 		return true;
-	agent_fail(agent, &err);
+	if (err_fate(err.code) == ERR_STOP)
+		agent_fail(agent, &err);
+	else /* A full disk: nothing is handed over before it is known to whom. */
+		link_give_up(agent, ZONERELAY__LINK__GOODBYE_REASON__GOODBYE_REASON_BUSY,
+		             "chain %s: %s", chain->config->name, err.message);
 	return false;
 }
 
@@ -298,9 +302,14 @@ void gateway_time_on(struct agent *agent, int64_t time_ms)
 		return;
 	agent->gateway_time_stored_ms = now_ms;
 	FAULT_POINT(CLOCK_KEEPING);
-	if (!agent_gateway_time_put(agent->state, edge_clock_floor_ms(&agent->clock), &err))
-		agent_fail(agent, &err);
+	bool kept = agent_gateway_time_put(agent->state, edge_clock_floor_ms(&agent->clock), &err);
 	FAULT_POINT(CLOCK_KEPT);
+	if (kept)
+		return;
+	if (err_fate(err.code) == ERR_STOP)
+		agent_fail(agent, &err);
+	else /* A full disk. It is known as long as we run, and kept next time. */
+		log_warn("gateway-time-not-kept", "detail=\"%s\"", err.message);
 }
 
 bool welcome_on(struct agent *agent, const Zonerelay__Link__Welcome *welcome)
@@ -331,7 +340,8 @@ bool welcome_on(struct agent *agent, const Zonerelay__Link__Welcome *welcome)
 	log_info("link-up", "address=%s software=\"%s\" chains=%zu receipt_keys=%zu",
 	         conn_peer(link->conn)->address, link->peer_software, agent->chain_count,
 	         link->keys.count);
-	for (size_t i = 0; i < agent->chain_count && !agent->failed; i++)
+	for (size_t i = 0; i < agent->chain_count && !agent->failed && link->state != LINK_CLOSING;
+	     i++)
 		chain_welcome_on(agent, i, welcome->chains[i]);
-	return !agent->failed;
+	return !agent->failed && link->state != LINK_CLOSING;
 }

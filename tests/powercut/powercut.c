@@ -123,7 +123,7 @@ static bool is_good(const struct run *run, const char *root, uint64_t chance, in
 		fflush(NULL);
 		_exit(good ? 0 : 1);
 	}
-	int status;
+	int status = 0;
 	if (waitpid(child, &status, 0) != child)
 		die("waitpid");
 	if (WIFSIGNALED(status) && run->fault == DISK_HONEST)
@@ -184,7 +184,7 @@ static bool second_cut(const struct run *run, const struct image *image, const c
 		*count = cut_recovery(run, &log, image, root, chance);
 		_exit(0);
 	}
-	int status;
+	int status = 0;
 	if (child < 0 || waitpid(child, &status, 0) != child)
 		die("a second cut");
 	*out_count = *count;

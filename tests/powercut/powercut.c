@@ -1,7 +1,7 @@
 /* powercut.c -- cuts the power at any moment of a recorded life, and looks at what is left.
  *
  *     powercut --log FILE --root FOLDER --facts FOLDER --scratch FOLDER --images N --seed S
- *              [--second N] [--fault syncs|folders] [--only IMAGE] gateway
+ *              [--second N] [--fault syncs|folders] [--only IMAGE] gateway|agent
  *
  * --second: so many of the images' recoveries are recorded, and cut again. --fault: the disk lies; the
  * images must be found broken. --only: that image of the same run, and nothing else. The last line is
@@ -284,17 +284,27 @@ static void take_option(struct run *run, int option, const char *value)
 	}
 }
 
+static const struct subject *const subjects[] = { &subject_gateway, &subject_agent, NULL };
+
+static void usage(void)
+{
+	fprintf(stderr, "powercut: see the head of tests/powercut/powercut.c\n");
+	exit(2);
+}
+
 static void parse(struct run *run, int argc, char **argv)
 {
 	for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
 		take_option(run, option, optarg);
-	if (optind + 1 != argc || strcmp(argv[optind], "gateway") != 0 || run->log_path == NULL ||
-	    run->root == NULL || run->facts == NULL || run->scratch == NULL ||
-	    run->image_count == 0) {
-		fprintf(stderr, "powercut: see the head of tests/powercut/powercut.c\n");
-		exit(2);
+	if (optind + 1 != argc || run->log_path == NULL || run->root == NULL ||
+	    run->facts == NULL || run->scratch == NULL || run->image_count == 0)
+		usage();
+	for (size_t i = 0; subjects[i] != NULL; i++) {
+		if (strcmp(argv[optind], subjects[i]->name) == 0)
+			run->subject = subjects[i];
 	}
-	run->subject = &subject_gateway;
+	if (run->subject == NULL)
+		usage();
 }
 
 int main(int argc, char **argv)

@@ -21,5 +21,6 @@ struct subject {
 };
 
 extern const struct subject subject_gateway;
+extern const struct subject subject_agent;
 
 #endif

@@ -156,6 +156,64 @@ def submit_marks(record, way, note):
 KEYS = {}  # Key of an anchor that was submitted -> its seq.
 
 
+# ---- what the agent says ----
+
+def agent_marks(record, streams):
+    """Of an agent of which one chain, SOCKET_CHAIN, is fed by a local socket."""
+    if record.flags & TLS:
+        yield from upload_marks(record, streams.take(record), streams.note(record))
+    else:
+        yield from entry_marks(record, streams.take(record), streams.note(record))
+
+
+def tip_mark(name, height, tip):
+    return f"tip {name} {height} {tip.hex()}"
+
+
+def hello_marks(hello):
+    for chain in hello["chains"]:
+        if chain.get("has_blocks"):
+            yield tip_mark(chain["name"], chain.get("tip_height", 0), chain["tip_hash"])
+        if chain.get("has_custody"):
+            yield tip_mark(chain["name"], chain.get("custody_height", 0), chain["custody_tip"])
+        yield f"receipts {chain['name']} {chain.get('anchored_next', 0)}"
+
+
+def upload_marks(record, way, note):
+    for frame in way.frames():
+        if "hello" in frame:
+            note["names"] = [chain["name"] for chain in frame["hello"]["chains"]]
+            yield from hello_marks(frame["hello"])
+        names = note.get("names", [])
+        if "header" in frame.get("chunk", {}):
+            header = frame["chunk"]["header"]
+            height = header.get("first_height", 0) + header["block_count"] - 1
+            yield tip_mark(names[frame["chunk"].get("chain", 0)], height, header["tip_hash"])
+        for name, welcome in zip(names, frame.get("welcome", {}).get("chains", [])):
+            yield f"taken {name} {welcome.get('next_height', 0)}"
+        if "ack" in frame:
+            yield f"taken {names[frame['ack'].get('chain', 0)]} {frame['ack'].get('durable_next', 0)}"
+
+
+def entry_marks(record, way, note):
+    """The local socket of a producer: sizes and entries in, sizes and answers out, in the same order."""
+    entries = note.setdefault("entries", [])
+    while len(way.rest) >= 4:
+        size = struct.unpack(">I", way.rest[:4])[0]
+        if len(way.rest) < 4 + size:
+            return
+        piece, way.rest = way.rest[4:4 + size], way.rest[4 + size:]
+        if record.kind == IN:
+            entries.append(piece)
+        else:
+            code, number = struct.unpack(">BQ", piece)
+            assert code == 0, "an entry was refused"
+            yield f"entry {SOCKET_CHAIN} {number} {entries.pop(0).hex()}"
+
+
+SOCKET_CHAIN = "meter-socket"
+
+
 # ---- recording and replaying ----
 
 class Recorder:
@@ -164,6 +222,9 @@ class Recorder:
         self.folder = pathlib.Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = self.folder.parent / f"{self.folder.name}.power"
+        # Images are made by the thousand: in memory.
+        memory = pathlib.Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else self.folder.parent)
+        self.scratch = memory / f"zr-power-{os.getpid()}-{os.urandom(4).hex()}"
         self.module = world.build / "tests/powercut/powercut_record.so"
         self.program = world.build / "tests/powercut/powercut"
 
@@ -194,8 +255,7 @@ class Recorder:
 
     def replay(self, subject, log, facts, images, seed, second=0, fault=None, timeout=7200):
         """{"images": ..., "second": ..., "broken": ...}, and what was said of broken ones."""
-        scratch = pathlib.Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else self.folder.parent)
-        scratch = scratch / f"zr-power-{os.getpid()}-{subject}"
+        scratch = self.scratch
         scratch.mkdir(exist_ok=True)
         command = [str(self.program), "--log", str(log), "--root", str(self.folder), "--facts", str(facts), "--scratch",
                    str(scratch), "--images", str(images), "--seed", str(seed), "--second", str(second)]

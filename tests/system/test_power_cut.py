@@ -7,14 +7,13 @@ must be missed.
 """
 import os
 import random
-import shutil
-
-import pytest
+import time
 
 from ledger_maker import LedgerChain
 from link_peer import Ended, LinkPeer, pack_blocks, raw_batch
-from powercut import Recorder, gateway_marks
-from world import ROOT, World
+from powercut import SOCKET_CHAIN, Recorder, agent_marks, gateway_marks
+from producer import Producer
+from world import ROOT, SLOW, World
 
 BUILD = os.environ.get("ZR_BUILD", ROOT / "build")
 GRANTS = {"alice": ["tq-1", "tq-2"], "bob": ["tq-3"]}
@@ -122,25 +121,147 @@ class GatewayLife:
         return facts
 
 
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("power")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+class AgentLife:
+    """Two ledgers, fed by a file that grows and by a local socket; the agent is killed and started again."""
+
+    def __init__(self, folder, seed):
+        self.chance = random.Random(seed)
+        self.world = World(folder, BUILD)
+        self.recorder = Recorder(self.world, self.world.folder / "disk")
+        self.world.gateway_settings["main-chain"].update({"anchor-interval": "50 ms", "poll-interval": "50 ms"})
+        self.lines = []
+        self.file = self.world.folder / "readings.txt"
+        self.file.touch()
+        self.socket = self.world.folder / "entries.sock"
+        self.producer = None
+        self.sent = 0
+        chains = [self.chain("meter-file", input="file", path=self.file),
+                  self.chain(SOCKET_CHAIN, input="socket", path=self.socket)]
+        self.agent = self.world._add_edge("alice", chains[0])
+        settings = self.world.edge_settings["alice"]
+        settings.update({"chains": chains, "batch": {"wait": "50 ms"},
+                         "state": {"dir": self.recorder.folder / "state", "size": "4 MiB"}})
+        self.agent.ready = None
+        self.deaths = 0
+
+    def chain(self, name, **source):
+        disk = self.recorder.folder
+        trust = disk / f"{name}.block"
+        self.world.grant(name, "ledger", trust, ["alice"])
+        return {"name": name, "format": "ledger", "trust": trust, "prune": "anchored",
+                "source": {"type": "ledger", "dir": disk / name, "size": "4 MiB", "suite": "sha256-ed25519",
+                           "key": disk / f"{name}.key", "scan-interval": "20 ms", "block-interval": "100 ms",
+                           "block-entries": 20, "block-bytes": "16 KiB", "entry-size": "4 KiB", **source}}
+
+    def start(self):
+        world = self.world
+        world.init_devchain()
+        world.write_edge("alice")
+        world.run("zonerelay-edge", "ledger", "init", "--config", world.folder / "alice.yaml",
+                  env={**os.environ, **self.recorder.environment()})
+        self.recorder.mark("made")
+        world.write_gateway()
+        world.init_spool()
+        world.devchain.start()
+        world.gateway.start()
+        self.start_agent()
+
+    def start_agent(self):
+        die_at = self.chance.choice([0, self.chance.randint(5, 120)])
+        self.agent.environment = self.recorder.environment(die_at)
+        self.agent.spawn()
+        self.producer = None
+
+    def entry(self):
+        return f"{len(self.lines) + self.sent} ".encode() + bytes(self.chance.choices(b"0123456789", k=self.chance.choice([10, 10, 400])))
+
+    def write_lines(self):
+        lines = [self.entry() for _ in range(self.chance.randint(1, 8))]
+        with open(self.file, "ab") as file:
+            for line in lines:
+                self.lines.append(line)
+                file.write(line + b"\n")
+
+    def send_entries(self):
+        """Several are under way at once; what was not answered is not sent again here."""
+        try:
+            if self.producer is None:
+                self.producer = Producer(self.socket, timeout=2 * SLOW)
+            for _ in range(self.chance.randint(1, 5)):
+                self.producer.send(self.entry())
+                self.sent += 1
+            while len(self.producer.acked) < len(self.producer.sent) and self.producer.answer() is not None:
+                pass
+        except OSError:
+            self.producer = None
+            time.sleep(0.02)
+
+    def step(self):
+        what = self.chance.random()
+        if what < 0.01:
+            self.agent.kill()
+        elif what < 0.015:
+            self.agent.stop()
+        elif what < 0.03:
+            time.sleep(self.chance.random() / 2)
+        if not self.agent.running:
+            self.deaths += 1
+            self.start_agent()
+        self.chance.choice([self.write_lines, self.send_entries])()
+
+    def live(self, steps):
+        try:
+            self.start()
+            for _ in range(steps):
+                self.step()
+            self.agent.stop()
+            self.agent.environment = self.recorder.environment()
+            self.agent.spawn()
+            self.world.wait(lambda: min(chain["blocks"] for chain in self.world.audit().values()) > 5, "blocks are anchored")
+            time.sleep(0.5)
+            self.agent.stop()
+        finally:
+            self.world.stop()
+        return self.facts()
+
+    def facts(self):
+        """The configuration once more, for images; and what the file held."""
+        facts = self.world.folder / "facts"
+        facts.mkdir()
+        text = (self.world.folder / "alice.yaml").read_text()
+        text = text.replace(str(self.recorder.folder), str(self.recorder.scratch / "image"))
+        text = text.replace(str(self.socket), str(self.recorder.scratch / "entries.sock"))
+        (facts / "agent.yaml").write_text(text)
+        (facts / "meter-file.entries").write_bytes(raw_batch(self.lines))
+        return facts
+
+
+def judge(torture, life, subject, marks, facts):
+    """The images of a recorded life, and of the same life with its syncs left out."""
+    log, told = life.recorder.judged(marks)
+    torture.figure(f"power cut, {subject}: messages that promise something", sum(told.values()))
+    torture.figure(f"power cut, {subject}: times it was killed or stopped", life.deaths)
+    result, said = life.recorder.replay(subject, log, facts, torture.rounds(quick=1000, deep=20000), torture.seed,
+                                        second=torture.rounds(quick=200, deep=4000))
+    torture.figure(f"power cut, {subject}: images", result["images"])
+    torture.figure(f"power cut, {subject}: images of a second cut, while the first is repaired", result["second"])
+    assert result["broken"] == 0, said[-4000:]
+    for fault in ("syncs", "folders"):
+        result, _ = life.recorder.replay(subject, log, facts, 60, torture.seed, fault=fault)
+        torture.figure(f"power cut, {subject}: broken without {fault}", f"{result['broken']} of {result['images']}")
+        assert result["broken"] > 10
+    return told
 
 
 def test_what_the_gateway_told_anybody_survives_a_power_cut_at_any_moment(tmp_path, torture):
     life = GatewayLife(tmp_path / "world", torture.seed)
     facts = life.live(torture.rounds(quick=120, deep=1200))
-    log, told = life.recorder.judged(gateway_marks)
-    torture.figure("power cut, gateway: messages that promise something", sum(told.values()))
+    told = judge(torture, life, "gateway", gateway_marks, facts)
     assert min(told[kind] for kind in ("next", "anchored", "commit", "submitted", "included")) > 20, told
-    result, said = life.recorder.replay("gateway", log, facts, torture.rounds(quick=1000, deep=20000), torture.seed,
-                                        second=torture.rounds(quick=200, deep=4000))
-    torture.figure("power cut, gateway: images", result["images"])
-    torture.figure("power cut, gateway: images of a second cut while the first is repaired", result["second"])
-    assert result["broken"] == 0, said[-4000:]
-    for fault in ("syncs", "folders"):
-        result, _ = life.recorder.replay("gateway", log, facts, 60, torture.seed, fault=fault)
-        torture.figure(f"power cut, gateway: broken without {fault}", f"{result['broken']} of {result['images']}")
-        assert result["broken"] > 10
+
+
+def test_what_the_agent_told_anybody_survives_a_power_cut_at_any_moment(tmp_path, torture):
+    life = AgentLife(tmp_path / "world", torture.seed)
+    facts = life.live(torture.rounds(quick=120, deep=1200))
+    told = judge(torture, life, "agent", agent_marks, facts)
+    assert min(told[kind] for kind in ("entry", "tip", "receipts", "taken")) > 4, told

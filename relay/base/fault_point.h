@@ -57,8 +57,8 @@
 	X(ANCHORED_READ, agent, "an anchor receipt has come, unchecked")                        \
 	X(ANCHORED_KEEPING, agent, "an anchor receipt is good, not stored")                     \
 	X(ANCHORED_KEPT, agent, "an anchor receipt is stored")                                  \
-	X(SOURCE_PRUNING, agent, "blocks may go, none has gone")                                \
-	X(SOURCE_PRUNED, agent, "blocks have gone, or whoever may delete them was told")        \
+	X(SOURCE_PRUNING, fabric, "blocks may go, none has gone")                               \
+	X(SOURCE_PRUNED, fabric, "blocks have gone, or whoever may delete them was told")       \
 	/* The gateway: the way in. */                                                          \
 	X(GATEWAY_OPENING, gateway, "all threads run, nobody can connect")                      \
 	X(GATEWAY_STARTED, gateway, "everything is open, nothing has been done")                \

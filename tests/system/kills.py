@@ -1,0 +1,360 @@
+"""kills.py -- a world that always has something to do, and its programs killed at every place in turn.
+
+    site = KillSite(folder, chance)
+    with site:
+        site.kill_all({"gateway": [(point, hit, point of the second time)...], "fabric": [...], "ledger": [...]})
+        site.check()
+
+The places are the rows of relay/base/fault_point.h. Each program has a line of them and is killed at each in
+flow, and again while it recovers from that. The lines go on side by side, so that a gateway that is away meets
+agents that are away. What does not happen by itself, an errand of the place brings about.
+"""
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+from ledger_maker import LedgerChain
+from link_peer import Ended, LinkPeer, pack_blocks
+from oracle import Oracle
+from producer import block_entries
+from world import ROOT, SLOW, Failure, World
+
+TABLE = ROOT / "relay/base/fault_point.h"
+BACKLOG_MAX = 60  # Blocks of a source that wait for their anchor: enough to do, and an end in sight.
+PLACE_MAX_S = 40  # To come to a place once.
+# What a life comes to once, or hardly more often: the others are killed at a later time, too.
+ONCE = {"STORE_OPENING", "STORE_OPENED", "STORE_GROWING", "AGENT_STARTED", "HELLO_SENDING", "WELCOME_READ",
+        "GATEWAY_PINNING", "GATEWAY_PINNED", "CLOCK_KEEPING", "CLOCK_KEPT", "GATEWAY_OPENING", "GATEWAY_STARTED",
+        "CHAIN_ENROLLING", "CHAIN_ENROLLED", "HEAD_ASKING", "FENCE_TAKING", "FENCE_TAKEN", "EVIDENCE_KEEPING",
+        "EVIDENCE_KEPT", "VOID_STORING", "VOID_STORED", "PRUNING", "PRUNED"}
+
+
+def fault_points(*kinds):
+    """Names of the rows for processes of these kinds."""
+    rows = re.findall(r"^\s+X\((\w+), (\w+), ", TABLE.read_text(encoding="utf-8"), re.M)
+    assert len(rows) > 80
+    return [name for name, kind in rows if kind in kinds]
+
+
+class Fabric:
+    """A source that more blocks of a channel are brought to, as its peer would."""
+
+    def __init__(self, world, build, agent, blocks):
+        # In memory where that is possible: each file is synced as it is made.
+        self.pool = pathlib.Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+        world.at_stop.append(lambda: shutil.rmtree(self.pool))
+        subprocess.run([build / "tests/lib/fabric_make", self.pool, "name=raft-1", f"blocks={blocks}", "txs=1", "size=200"],
+                       check=True)
+        self.name, self.made, self.most = "raft-1", 0, blocks + 1
+        self.folder = world.add_fabric_edge(agent, self.name, self.pool / "0.block", prune="anchored")
+
+    def make(self, count):
+        for height in range(self.made, min(self.made + count, self.most)):
+            partial = self.folder / f".{height}"
+            shutil.copyfile(self.pool / f"{height}.block", partial)
+            partial.rename(self.folder / f"{height}.block")
+            self.made += 1
+
+
+class Ledger:
+    """An agent's own chain of lines that are written to a file."""
+
+    def __init__(self, world, agent):
+        self.name, self.made, self.lines = "meter-1", 1, []
+        self.path = world.folder / agent / "entries"
+        world.add_ledger_edge(agent, self.name, suite="sha256-ed25519", source={
+            "input": "file", "path": self.path, "block-interval": "20 ms", "block-entries": 2, "scan-interval": "20 ms"})
+
+    def make(self, count):
+        lines = [f"reading {len(self.lines) + number}" for number in range(2 * count)]
+        with open(self.path, "a", encoding="ascii") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+        self.lines += lines
+        self.made += count
+
+
+class KillSite:
+    def __init__(self, world, chance, blocks=3000):
+        self.world, self.chance = world, chance
+        self.agents = {"fabric": "f1", "ledger": "l1"}
+        self.sources = [Fabric(world, world.build, "f1", blocks), Ledger(world, "l1")]
+        for agent in self.agents.values():
+            world.edge_settings[agent]["batch"] = {"wait": "20 ms", "blocks": 8}
+            world.edge_settings[agent]["gateway"].update({"retry-min": "20 ms", "retry-max": "200 ms"})
+        world.gateway_settings["main-chain"].update({"anchor-interval": "20 ms", "poll-interval": "20 ms",
+                                                     "retry-min": "20 ms", "retry-max": "200 ms"})
+        world.pki.issue_agent("mallory")
+        self.chains = {}  # Written by the test itself and brought by mallory.
+        for name in ["bad", "again", "mend", "held"]:
+            self.add_chain(name)
+        self.fresh = 0    # Chains that were made for one errand.
+        self.acked = []
+        self.kills = 0
+        self.lock = threading.Lock()
+        self.ended = threading.Event()
+        self.problems = []
+
+    def add_chain(self, name):
+        self.chains[name] = chain = LedgerChain(name, [name.encode().ljust(32, b".")])
+        self.world.grant(name, "ledger", chain.write_genesis(self.world.folder / f"{name}.block"), ["mallory"])
+        return chain
+
+    def fresh_chain(self, kind):
+        """One more chain of mallory's; the gateway hears of it at its next start."""
+        self.fresh += 1
+        name = f"{kind}-{self.fresh}"
+        self.add_chain(name)
+        self.world.write_gateway()
+        return name
+
+    def program(self, kind):
+        return self.world.gateway if kind == "gateway" else self.world.edges[self.agents[kind]]
+
+    def __enter__(self):
+        self.oracle = Oracle(self.world)
+        self.world.start()
+        self.feeder = threading.Thread(target=self.feed, daemon=True)
+        self.feeder.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.feeder.join()
+
+    # ---- always something to do ----
+
+    def feed(self):
+        while not self.ended.wait(0.05):
+            held = self.world.audit()
+            for source in self.sources:
+                if source.made - held.get(source.name, {}).get("blocks", 0) < BACKLOG_MAX:
+                    source.make(2)
+
+    @contextlib.contextmanager
+    def carrying(self, name):
+        """Mallory's link with one chain, everything that the gateway has not got yet sent again."""
+        pki, chain = self.world.pki, self.chains[name]
+        with LinkPeer(self.world.gateway_port, pki.certificate("agent-mallory"), pki.key("agent-mallory"), pki.ca,
+                      on_ack=lambda of, height: self.acked.append((of, height))) as link:
+            link.welcome = link.hello([chain.hello()])["chains"][0]
+            have = link.welcome.get("next_height", 0)
+            if link.welcome["state"] == "CHAIN_STATE_ACTIVE" and have <= chain.tip.height:
+                link.store(chain.blocks[have:])
+            yield link
+
+    # ---- killing ----
+
+    def kill_all(self, lines):
+        """Each kind's program at each of its points, the kinds side by side."""
+        threads = [threading.Thread(target=self.kill_line, args=(kind, points), daemon=True)
+                   for kind, points in lines.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self.problems:
+            raise Failure("\n".join(self.problems))
+
+    def kill_line(self, kind, points):
+        program = self.program(kind)
+        try:
+            program.kill()
+            for point, hit, again in points:
+                self.kill_at(program, point, hit)  # In flow,
+                self.kill_at(program, again, 1)    # and again while it recovers.
+        except (Failure, OSError, AssertionError) as problem:
+            self.problems.append(f"{program.name} at {point}: {problem!r}")
+        finally:
+            program.kill()
+            program.environment = {}
+            program.start()
+
+    def kill_at(self, program, point, hit):
+        errand = ERRANDS.get(point, Errand)(self)
+        with self.lock:
+            errand.before(program)
+        began = program.log_path.stat().st_size if program.log_path.exists() else 0
+        program.environment = {"ZR_FAULT": f"{point}:{hit}"}
+        program.spawn()
+        deadline = time.monotonic() + PLACE_MAX_S * SLOW
+        while program.running:
+            if time.monotonic() > deadline:
+                raise Failure(f"not reached within {PLACE_MAX_S} s (hit {hit}):\n{program.tail()}")
+            if self.problems:
+                raise Failure("another line has ended")
+            with contextlib.suppress(Ended, OSError, TimeoutError, Failure):
+                errand.nudge(program, began)
+            time.sleep(0.005)
+        errand.after()
+        with open(program.log_path, encoding="utf-8", errors="replace") as log:
+            log.seek(began)
+            told = f"fault-point name={point}\n" in log.read()
+        if program.process.returncode != -signal.SIGKILL or not told:
+            raise Failure(f"ended with {program.process.returncode}:\n{program.tail()}")
+        with self.lock:
+            self.kills += 1
+
+    # ---- the end ----
+
+    def check(self):
+        """Faults off: all that any source has arrives, once."""
+        self.ended.set()
+        self.feeder.join()
+        self.world.main_chain("/dev/misbehave", {"seed": 1, "rules": []})
+        counts = {source.name: source.made for source in self.sources}
+        self.oracle.expect_agents(counts)
+        for name, chain in self.chains.items():
+            self.oracle.expect(name, [block.raw for block in chain.blocks], whole=False)
+        for name, height in self.acked:
+            if not name.startswith("void"):  # What the main chain refuses is held.
+                self.oracle.acked(name, height, self.chains[name].blocks[height].hash)
+        self.oracle.check(timeout=120)
+        fabric, ledger = self.sources
+        entries = [entry for raw in self.oracle.sources[ledger.name].raws[1:] for entry in block_entries(raw)]
+        assert entries == [line.encode() for line in ledger.lines], "an entry was sealed twice, or not at all"
+        assert int((self.world.folder / "f1/state/raft-1.prunable").read_text()) <= fabric.made
+
+
+# ---- what brings a program to a place that it would not come to by itself ----
+
+class Errand:
+    def __init__(self, site):
+        self.site, self.world = site, site.world
+        self.asked = []
+
+    def before(self, program):
+        """Before each start of the program."""
+
+    def nudge(self, program, began):
+        """Again and again while it runs. Where it is killed under our hands, that is no failure of ours."""
+
+    def after(self):
+        for command in self.asked:
+            command.kill()
+            command.wait()
+
+    def started(self, program, began):
+        with open(program.log_path, "rb") as log:
+            log.seek(began)
+            return b" started " in log.read()
+
+    def operator(self, *words):
+        """A command that a daemon which dies leaves without an answer: asked again by whoever asked, of the next one."""
+        self.asked = [one for one in self.asked if one.poll() is None]
+        if len(self.asked) < 4:
+            self.asked.append(subprocess.Popen(
+                [self.world.program("zonerelay"), *words, "--reason", "an errand", "--socket", self.world.folder / "control.sock"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+
+class Reload(Errand):
+    def nudge(self, program, began):
+        if self.started(program, began):
+            program.signal(signal.SIGHUP)
+            time.sleep(0.05)
+
+
+class Unpin(Errand):
+    def before(self, program):
+        [chain] = self.world.edge_settings[program.name]["chains"]
+        self.world.run("zonerelay-edge", "unpin", chain["name"], "--config", self.world.folder / f"{program.name}.yaml")
+
+
+class Grow(Errand):
+    def before(self, program):
+        spool = self.world.gateway_settings["spool"]
+        spool["size"] = f"{int(spool['size'].split()[0]) + 1} MiB"
+        self.world.write_gateway()
+
+
+class Enrol(Errand):
+    def before(self, program):
+        self.site.fresh_chain("new")
+
+
+class Operate(Errand):
+    def nudge(self, program, began):
+        if self.started(program, began):
+            self.operator("chains", self.site.chance.choice(["freeze", "unfreeze"]), "held")
+            time.sleep(0.05)
+
+
+class Quarantine(Errand):
+    def nudge(self, program, began):
+        with self.site.carrying("bad") as link:
+            chain = self.site.chains["bad"]
+            link.offer(pack_blocks([chain.make([b"%d" % time.monotonic_ns()], data_root=bytes(32))]))
+
+
+class Duplicate(Errand):
+    def nudge(self, program, began):
+        with self.site.carrying("again") as link:
+            link.offer(pack_blocks(self.site.chains["again"].blocks[:1]))
+
+
+class Fork(Errand):
+    """Two signed blocks of one height: proved once for each chain, which is frozen then."""
+
+    def before(self, program):
+        self.name = self.site.fresh_chain("fork")
+        self.site.chains[self.name].grow(3)
+
+    def nudge(self, program, began):
+        with self.site.carrying(self.name) as link:
+            link.offer(pack_blocks([self.site.chains[self.name].make([b"the other story"], height=2)]))
+
+
+class Mend(Errand):
+    """A payload is asked for again, and replaced by what comes."""
+
+    def nudge(self, program, began):
+        chain = self.site.chains["mend"]
+        with self.site.carrying("mend") as link:
+            link.store(chain.grow(1))
+            self.operator("resync", "mend", str(chain.tip.height))
+            link.expect("resend", timeout=2)
+            link.offer(pack_blocks([chain.tip]))
+
+
+class Refused(Errand):
+    """The main chain refuses a chain, whose anchor is taken back with all behind it."""
+
+    def before(self, program):
+        self.name = self.site.fresh_chain("void")
+        self.site.chains[self.name].grow(1)
+        self.world.main_chain("/dev/misbehave", {"seed": 1, "rules": [{"do": "refuse-chain", "chain": self.name}]})
+
+    def nudge(self, program, began):
+        with self.site.carrying(self.name):
+            time.sleep(0.1)
+
+    def after(self):
+        self.world.main_chain("/dev/misbehave", {"seed": 1, "rules": []})
+
+
+class Prune(Errand):
+    def before(self, program):
+        self.world.gateway_settings["spool"]["retention"] = "0 s"
+        self.world.write_gateway()
+
+    def after(self):
+        del self.world.gateway_settings["spool"]["retention"]
+        self.world.write_gateway()
+
+
+ERRANDS = {
+    "AGENT_RELOADING": Reload, "GATEWAY_RELOADING": Reload, "GATEWAY_RELOADED": Reload,
+    "GATEWAY_PINNING": Unpin, "GATEWAY_PINNED": Unpin, "STORE_GROWING": Grow,
+    "CHAIN_ENROLLING": Enrol, "CHAIN_ENROLLED": Enrol, "OPERATOR_CHANGING": Operate, "OPERATOR_CHANGED": Operate,
+    "QUARANTINING": Quarantine, "QUARANTINED": Quarantine, "REJECT_SENT": Quarantine,
+    "DUPLICATES_COUNTING": Duplicate, "DUPLICATES_COUNTED": Duplicate, "EVIDENCE_KEEPING": Fork, "EVIDENCE_KEPT": Fork,
+    "RESEND_SENT": Mend, "REPAIRING": Mend, "REPAIRED": Mend, "VOID_STORING": Refused, "VOID_STORED": Refused,
+    "PRUNING": Prune, "PRUNED": Prune,
+}

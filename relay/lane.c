@@ -241,9 +241,11 @@ static void retry_anchor(struct lane *lane, struct lane_anchor *anchor, int64_t 
 	anchor->next_try_ms = now_ms + (after_ms > wait_ms ? after_ms : wait_ms);
 }
 
+/* Only what gets on begins its backoff anew: going to and fro between INTENT, SENT and UNKNOWN is no
+ * progress, however often the state changes. */
 static void enter(struct lane_anchor *anchor, enum spool_anchor_state state)
 {
-	if (anchor->state != state)
+	if (state == SPOOL_ANCHOR_INCLUDED)
 		anchor->attempts = 0;
 	anchor->state = state;
 }
@@ -442,7 +444,8 @@ static enum lane_news on_absent(struct lane *lane, struct lane_anchor *anchor, i
 }
 
 /* A submission that was slow may meet a fence that we took ourselves meanwhile, and may not even
- * know of yet. Only one above ours, while we hold ours, is another gateway's. */
+ * know of yet. Only one above ours, while we hold ours, is another gateway's. One below ours is of a
+ * main chain that was restored from a copy (or the answer is an old one): the head decides. */
 static enum lane_news on_fenced(struct lane *lane, struct lane_anchor *anchor, int64_t now_ms,
                                 const struct mainchain_answer *answer)
 {
@@ -450,12 +453,17 @@ static enum lane_news on_fenced(struct lane *lane, struct lane_anchor *anchor, i
 		return halt_because(lane, LANE_HALT_FENCED);
 	enter(anchor, SPOOL_ANCHOR_UNKNOWN);
 	retry_anchor(lane, anchor, now_ms, answer->retry_after_ms);
+	if (lane->phase == LANE_RUNNING && answer->fence < lane->fence) {
+		lane->phase = LANE_ASKING;
+		retry_lane(lane, now_ms, answer->retry_after_ms);
+	}
 	return LANE_NEWS_STATE;
 }
 
 static enum lane_news on_anchor(struct lane *lane, struct lane_anchor *anchor, int64_t now_ms,
                                 const struct mainchain_answer *answer)
 {
+	enum lane_news news;
 	switch (answer->outcome) {
 	case MAINCHAIN_FINAL:
 		anchor->rejected = false;
@@ -470,10 +478,9 @@ static enum lane_news on_anchor(struct lane *lane, struct lane_anchor *anchor, i
 	case MAINCHAIN_INCLUDED:
 		anchor->rejected = false;
 		anchor->next_try_ms = now_ms + lane->options.poll_ms;
-		if (anchor->state == SPOOL_ANCHOR_INCLUDED)
-			return LANE_NEWS_NONE;
+		news = anchor->state == SPOOL_ANCHOR_INCLUDED ? LANE_NEWS_NONE : LANE_NEWS_STATE;
 		enter(anchor, SPOOL_ANCHOR_INCLUDED);
-		return LANE_NEWS_STATE;
+		return news;
 	case MAINCHAIN_ABSENT:
 		return on_absent(lane, anchor, now_ms, answer);
 	case MAINCHAIN_REJECTED:

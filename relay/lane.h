@@ -51,7 +51,7 @@ struct lane_anchor {
 	struct hash key;
 	enum spool_anchor_state state;
 	uint64_t sent_height; /* Main-chain height known when it was (or may have been) sent. */
-	uint32_t attempts;    /* Since its state last changed. */
+	uint32_t attempts;    /* In vain, since it was last seen to be included. */
 	int64_t next_try_ms;  /* Monotonic. */
 	bool uploaded;        /* What it refers to has been put. */
 	bool asked;           /* A call about it is under way. */

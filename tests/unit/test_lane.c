@@ -429,6 +429,26 @@ static void a_slow_submission_that_meets_our_own_newer_fence_stops_nothing(void 
 	assert_int_equal(lane.phase, LANE_ASKING);
 }
 
+static void a_fence_below_ours_is_of_a_main_chain_that_went_back(void **state)
+{
+	struct lane lane;
+	uint64_t seq;
+	run_lane(&lane, 2);
+	intend(&lane, 3);
+	assert_int_equal(step(&lane, 0, &seq), LANE_SUBMIT);
+	struct mainchain_answer fenced = answer_of(MAINCHAIN_SUBMIT, MAINCHAIN_FENCED);
+	fenced.fence = 2;
+	assert_int_equal(lane_on_answer(&lane, 0, 3, &fenced), LANE_NEWS_STATE);
+	assert_int_equal(lane.phase, LANE_ASKING); /* With our fence nothing is ever taken. */
+	assert_int_equal(step(&lane, 2000, &seq), LANE_ASK_HEAD);
+	struct mainchain_answer head = answer_of(MAINCHAIN_HEAD, MAINCHAIN_OK);
+	head.seq = 1;
+	head.root = hash_of(1);
+	head.fence = 2;
+	assert_int_equal(lane_on_answer(&lane, 2000, 0, &head), LANE_NEWS_HALTED);
+	assert_int_equal(lane.halt, LANE_HALT_MAINCHAIN_RESTORED);
+}
+
 static void a_key_that_is_known_with_another_body_stops_the_lane(void **state)
 {
 	struct lane lane;
@@ -481,6 +501,46 @@ static void a_busy_adapter_is_asked_again_later(void **state)
 	assert_int_equal(step(&lane, 5000, &seq), LANE_SUBMIT);
 }
 
+/* Answers the next steps of anchor 1 by turns for so long, and gives how many there were. */
+static unsigned steps_in(struct lane *lane, int64_t until_ms, enum mainchain_outcome submitted,
+                         enum mainchain_outcome looked_up)
+{
+	int64_t now_ms = 0, wake_ms;
+	unsigned count = 0;
+	while (now_ms < until_ms) {
+		uint64_t seq;
+		enum lane_step next = lane_next(lane, now_ms, &seq, &wake_ms);
+		if (next == LANE_SUBMIT)
+			(void)answer(lane, now_ms, 1, MAINCHAIN_SUBMIT, submitted);
+		else if (next == LANE_LOOKUP)
+			(void)answer(lane, now_ms, 1, MAINCHAIN_LOOKUP, looked_up);
+		else
+			now_ms = wake_ms;
+		count += next != LANE_WAIT;
+	}
+	return count;
+}
+
+static void a_main_chain_that_is_away_for_long_is_not_hammered(void **state)
+{
+	struct lane lane;
+	const int64_t hour_ms = 3600000, at_least_ms = options.retry_max_ms / 4;
+	run_lane(&lane, 0);
+	intend(&lane, 1);
+	assert_in_range(steps_in(&lane, hour_ms, MAINCHAIN_UNSENT, MAINCHAIN_UNKNOWN), 1000,
+	                (uint64_t)(hour_ms / at_least_ms));
+	/* It answers what it is asked, and takes nothing. */
+	run_lane(&lane, 0);
+	intend(&lane, 1);
+	assert_in_range(steps_in(&lane, hour_ms, MAINCHAIN_UNKNOWN, MAINCHAIN_ABSENT), 1000,
+	                2 * (uint64_t)(hour_ms / at_least_ms));
+	/* Once it was seen there, the next failure is the first one. */
+	assert_true(lane_find(&lane, 1)->attempts > 100);
+	lane_find(&lane, 1)->asked = true;
+	(void)answer(&lane, hour_ms, 1, MAINCHAIN_LOOKUP, MAINCHAIN_INCLUDED);
+	assert_int_equal(lane_find(&lane, 1)->attempts, 0);
+}
+
 static void backoff_grows_has_jitter_and_a_cap(void **state)
 {
 	uint64_t chance = 1;
@@ -517,10 +577,12 @@ int main(void)
 		cmocka_unit_test(a_head_from_a_node_that_is_behind_is_asked_for_again),
 		cmocka_unit_test(an_older_holder_of_the_fence_stops),
 		cmocka_unit_test(a_slow_submission_that_meets_our_own_newer_fence_stops_nothing),
+		cmocka_unit_test(a_fence_below_ours_is_of_a_main_chain_that_went_back),
 		cmocka_unit_test(a_key_that_is_known_with_another_body_stops_the_lane),
 		cmocka_unit_test(a_wrong_predecessor_asks_for_the_head_again),
 		cmocka_unit_test(a_lost_race_for_the_fence_begins_with_the_head_again),
 		cmocka_unit_test(a_busy_adapter_is_asked_again_later),
+		cmocka_unit_test(a_main_chain_that_is_away_for_long_is_not_hammered),
 		cmocka_unit_test(backoff_grows_has_jitter_and_a_cap),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* sim.c -- the clock, the events, the faults, the oracle, and main(). See sim.h. */
+/* sim.c -- the clock, the events, the links, and a run. See sim.h. */
 #include "tests/sim/sim.h"
 
 #include <assert.h>
@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAFETY_MS   60000
-#define LIVENESS_MS 3600000 /* Of virtual time; a run ends as soon as all is done. */
+#define LIVENESS_MS (6 * 3600000) /* Of virtual time; a run ends as soon as all is done. */
 
 /* ---- chance -------------------------------------------------------------------------------- */
 
@@ -26,10 +25,11 @@ uint64_t sim_between(struct sim *sim, uint64_t min, uint64_t max)
 	return min + next_chance(sim) % (max - min + 1);
 }
 
-bool sim_chance(struct sim *sim, uint32_t permille)
+bool sim_happens(struct sim *sim, enum fault fault, uint32_t permille)
 {
-	bool happens = next_chance(sim) % 1000 < permille;
-	return sim->faults && happens;
+	bool happens = next_chance(sim) % 1000 < permille && sim->faults;
+	sim->seen[fault] += happens ? 1 : 0;
+	return happens;
 }
 
 void sim_fail(const struct sim *sim, const char *format, ...)
@@ -126,7 +126,7 @@ static struct event pop(struct sim *sim)
 static void on_message(struct sim *sim, const struct event *event)
 {
 	uint32_t edge = (uint32_t)event->a;
-	if (sim->edges[edge].link != event->b || !sim->gateway.up)
+	if (sim->edges[edge].link != event->b)
 		return; /* That link is gone. */
 	if (event->c != 0)
 		sim_gateway_on_message(sim, edge, &event->message);
@@ -155,183 +155,7 @@ void sim_break_link(struct sim *sim, uint32_t edge)
 	if (sim->edges[edge].link == 0)
 		return;
 	sim->edges[edge].link = 0;
-	sim->breaks++;
 	sim_edge_link_lost(sim, edge);
-}
-
-/* ---- faults -------------------------------------------------------------------------------- */
-
-enum fault {
-	FAULT_BREAK,
-	FAULT_STALL,
-	FAULT_KILL_GATEWAY,
-	FAULT_KILL_EDGE,
-	FAULT_AWAY,
-	FAULT_REORG,
-	FAULT_COUNT
-};
-
-static uint32_t period_of(const struct sim *sim, enum fault fault)
-{
-	const uint32_t periods[FAULT_COUNT] = {
-		[FAULT_BREAK] = sim->profile.link_break_every_ms,
-		[FAULT_STALL] = sim->profile.stall_every_ms,
-		[FAULT_KILL_GATEWAY] = sim->profile.gateway_kill_every_ms,
-		[FAULT_KILL_EDGE] = sim->profile.edge_kill_every_ms,
-		[FAULT_AWAY] = sim->profile.mainchain_away_every_ms,
-		[FAULT_REORG] = sim->profile.reorg_every_ms,
-	};
-	return periods[fault];
-}
-
-static void on_back(struct sim *sim, const struct event *event)
-{
-	sim->mainchain.up = true;
-}
-
-/* Drops anchors from the end that are not final yet. */
-static void reorganise(struct sim *sim)
-{
-	struct sim_mainchain *chain = &sim->mainchain;
-	uint64_t deepest = 1 + next_chance(sim) % (sim->profile.finality_blocks + 1);
-	while (chain->count > 0 && deepest-- > 0) {
-		const struct sim_recorded *last = &chain->recorded[chain->count - 1];
-		if (last->height + sim->profile.finality_blocks <= chain->height)
-			return;
-		chain->count--;
-		sim->reorgs++;
-	}
-}
-
-static void cause(struct sim *sim, enum fault fault)
-{
-	uint32_t edge = (uint32_t)sim_between(sim, 0, sim->profile.edge_count - 1);
-	struct event back = { .run = on_back };
-	switch (fault) {
-	case FAULT_BREAK:
-		sim_break_link(sim, edge);
-		return;
-	case FAULT_STALL:
-		sim->edges[edge].clear_ms[0] += (int64_t)sim_between(sim, 100, 5000);
-		sim->edges[edge].clear_ms[1] += (int64_t)sim_between(sim, 100, 5000);
-		return;
-	case FAULT_KILL_GATEWAY:
-		sim_gateway_kill(sim);
-		return;
-	case FAULT_KILL_EDGE:
-		sim_edge_kill(sim, edge);
-		return;
-	case FAULT_AWAY:
-		sim->mainchain.up = false;
-		sim_after(sim, sim_between(sim, 500, 15000), &back);
-		return;
-	case FAULT_REORG:
-		reorganise(sim);
-		return;
-	case FAULT_COUNT:
-		return;
-	}
-}
-
-static void on_fault(struct sim *sim, const struct event *event)
-{
-	if (!sim->faults)
-		return;
-	cause(sim, (enum fault)event->a);
-	sim_after(sim, sim_between(sim, 1, 2 * (uint64_t)period_of(sim, (enum fault)event->a)),
-	          event);
-}
-
-static uint32_t rarely(struct sim *sim, uint64_t min, uint64_t max)
-{
-	return sim_between(sim, 0, 2) == 0 ? 0 : (uint32_t)sim_between(sim, min, max);
-}
-
-static void draw_profile(struct sim *sim)
-{
-	struct profile *profile = &sim->profile;
-	profile->edge_count = (uint32_t)sim_between(sim, 1, SIM_EDGES_MAX);
-	profile->block_every_ms = (uint32_t)sim_between(sim, 20, 600);
-	profile->delay_min_ms = (uint32_t)sim_between(sim, 1, 150);
-	profile->delay_max_ms = profile->delay_min_ms + (uint32_t)sim_between(sim, 0, 1500);
-	profile->link_break_every_ms = rarely(sim, 100, 8000);
-	profile->stall_every_ms = rarely(sim, 500, 8000);
-	profile->gateway_kill_every_ms = rarely(sim, 1500, 20000);
-	profile->edge_kill_every_ms = rarely(sim, 500, 10000);
-	profile->lie_permille = rarely(sim, 1, 300);
-	profile->mainchain_away_every_ms = rarely(sim, 3000, 30000);
-	profile->answer_lost_permille = rarely(sim, 1, 500);
-	profile->submit_lost_permille = rarely(sim, 1, 500);
-	profile->stale_permille = rarely(sim, 1, 300);
-	profile->reorg_every_ms = rarely(sim, 500, 10000);
-	profile->finality_blocks = (uint32_t)sim_between(sim, 0, 12);
-	profile->refused_chain = SIM_CHAINS_MAX;
-	if (sim_between(sim, 0, 3) == 0)
-		profile->refused_chain = (uint32_t)sim_between(sim, 0, sim_chain_count(sim) - 1);
-	profile->says_which = sim_between(sim, 0, 1) == 0;
-	profile->commit_min_ms = (uint32_t)sim_between(sim, 0, 3);
-	profile->commit_max_ms = profile->commit_min_ms + (uint32_t)sim_between(sim, 0, 200);
-	profile->spool_fails_permille = rarely(sim, 1, 200);
-	sim->block_target = sim_between(sim, 20, SIM_BLOCKS_MAX - 1);
-}
-
-/* ---- the oracle ---------------------------------------------------------------------------- */
-
-/* What the main chain holds of each chain follows from height 0 on without hole or repetition. */
-static void check_recorded(const struct sim *sim)
-{
-	uint64_t next[SIM_CHAINS_MAX] = { 0 };
-	for (uint64_t i = 0; i < sim->mainchain.count; i++) {
-		const struct sim_anchor *anchor = &sim->mainchain.recorded[i].anchor;
-		for (uint32_t j = 0; j < anchor->entry_count; j++) {
-			const struct sim_entry *entry = &anchor->entries[j];
-			if (entry->from != next[entry->chain])
-				sim_fail(sim,
-				         "the main chain has chain %u from %llu on after %llu "
-				         "blocks",
-				         entry->chain, (unsigned long long)entry->from,
-				         (unsigned long long)next[entry->chain]);
-			next[entry->chain] = entry->to + 1;
-		}
-	}
-	for (uint32_t chain = 0; chain < sim_chain_count(sim); chain++) {
-		if (next[chain] > sim->gateway.chains[chain].next_height)
-			sim_fail(sim, "chain %u: anchored and not durable", chain);
-		if (sim->gateway.chains[chain].anchored_next > next[chain])
-			sim_fail(sim, "chain %u: its receipt speaks of what the main chain has not",
-			         chain);
-	}
-}
-
-void sim_check(const struct sim *sim)
-{
-	for (uint32_t number = 0; number < sim_chain_count(sim); number++) {
-		const struct sim_chain *chain = &sim->gateway.chains[number];
-		const struct sim_edge *edge = &sim->edges[number / SIM_CHAINS_PER_EDGE];
-		size_t local = number % SIM_CHAINS_PER_EDGE;
-		if (edge->acked[local] > chain->next_height)
-			sim_fail(sim, "chain %u: acked up to %llu, durable up to %llu", number,
-			         (unsigned long long)edge->acked[local],
-			         (unsigned long long)chain->next_height);
-		if (edge->anchored[local] > chain->anchored_next ||
-		    chain->anchored_next > chain->pending_from ||
-		    chain->pending_from > chain->next_height ||
-		    chain->next_height > edge->made[local])
-			sim_fail(sim, "chain %u: its watermarks are out of order", number);
-	}
-}
-
-bool sim_is_done(const struct sim *sim)
-{
-	for (uint32_t number = 0; number < sim_chain_count(sim); number++) {
-		const struct sim_edge *edge = &sim->edges[number / SIM_CHAINS_PER_EDGE];
-		size_t local = number % SIM_CHAINS_PER_EDGE;
-		bool refused = number == sim->profile.refused_chain;
-		uint64_t reached = refused ? edge->acked[local] : edge->anchored[local];
-		if (edge->made[local] < sim->block_target || reached < edge->made[local])
-			return false;
-	}
-	return true;
 }
 
 /* ---- a run --------------------------------------------------------------------------------- */
@@ -345,7 +169,7 @@ static void run_until(struct sim *sim, int64_t end_ms, bool until_done)
 		event.run(sim, &event);
 		sim_check(sim);
 		if (sim->processed % 256 == 0) {
-			check_recorded(sim);
+			sim_check_recorded(sim);
 			if (until_done && sim_is_done(sim))
 				return;
 		}
@@ -354,47 +178,51 @@ static void run_until(struct sim *sim, int64_t end_ms, bool until_done)
 
 static void start(struct sim *sim)
 {
-	draw_profile(sim);
+	sim_profile_draw(sim);
 	sim->faults = true;
 	sim_mainchain_start(sim);
-	sim_gateway_start(sim);
+	sim_gateway_start(sim, &sim->gateways[0]);
 	for (uint32_t edge = 0; edge < sim->profile.edge_count; edge++)
 		sim_edge_start(sim, edge);
-	for (int fault = 0; fault < FAULT_COUNT; fault++) {
-		struct event event = { .run = on_fault, .a = (uint64_t)fault };
-		if (period_of(sim, (enum fault)fault) > 0)
-			sim_after(sim, sim_between(sim, 1, period_of(sim, (enum fault)fault)),
-			          &event);
-	}
+	sim_faults_start(sim);
+	sim_operator_start(sim);
 }
 
-static void say_where_it_hangs(const struct sim *sim)
+static void finish(struct sim *sim)
 {
-	for (uint32_t number = 0; number < sim_chain_count(sim); number++) {
-		const struct sim_chain *chain = &sim->gateway.chains[number];
-		const struct sim_edge *edge = &sim->edges[number / SIM_CHAINS_PER_EDGE];
-		size_t local = number % SIM_CHAINS_PER_EDGE;
-		struct upload_status status;
-		upload_status(edge->upload, local, &status);
-		(void)fprintf(stderr,
-		              "chain %u: made %llu durable %llu pending %llu anchored %llu, edge "
-		              "acked %llu "
-		              "anchored %llu, %s/%s send_next %llu\n",
-		              number, (unsigned long long)edge->made[local],
-		              (unsigned long long)chain->next_height,
-		              (unsigned long long)chain->pending_from,
-		              (unsigned long long)chain->anchored_next,
-		              (unsigned long long)edge->acked[local],
-		              (unsigned long long)edge->anchored[local],
-		              upload_state_name(status.state), upload_hold_name(status.hold),
-		              (unsigned long long)status.send_next);
+	for (uint32_t edge = 0; edge < sim->profile.edge_count; edge++)
+		sim_edge_free(sim, edge);
+	for (size_t i = 0; i < SIM_GATEWAYS_MAX; i++) {
+		if (sim->gateways[i].up)
+			sim_delivery_fini(&sim->gateways[i]);
 	}
-	(void)fprintf(stderr, "lane %s, final %llu, open %zu\n",
-	              lane_phase_name(sim->gateway.lane.phase),
-	              (unsigned long long)sim->gateway.final_seq, sim->gateway.lane.anchor_count);
+	free(sim->spool_copy);
+	free(sim->mainchain_copy);
+	free(sim->anchors);
+	free(sim->events);
+	free(sim);
 }
 
-static uint64_t run_seed(uint64_t seed, bool talk)
+static void say(const struct sim *sim)
+{
+	printf("seed %llu: %u chains, %llu blocks each, %llu events, %llu anchors, %lld s of its "
+	       "time\n",
+	       (unsigned long long)sim->seed, sim_chain_count(sim),
+	       (unsigned long long)sim->block_target, (unsigned long long)sim->processed,
+	       (unsigned long long)sim->mainchain.count, (long long)sim->now_ms / 1000);
+	for (enum fault fault = 0; fault < FAULT_COUNT; fault++) {
+		if (sim->seen[fault] > 0)
+			printf("  %s: %llu\n", sim_fault_name(fault),
+			       (unsigned long long)sim->seen[fault]);
+	}
+	for (enum effect effect = 0; effect < EFFECT_COUNT; effect++) {
+		if (sim->effects[effect] > 0)
+			printf("  -> %s: %llu\n", sim_effect_name(effect),
+			       (unsigned long long)sim->effects[effect]);
+	}
+}
+
+void sim_run(uint64_t seed, bool talk, struct sim_counts *counts)
 {
 	struct sim *sim = calloc(1, sizeof(*sim));
 	if (sim == NULL)
@@ -402,58 +230,22 @@ static uint64_t run_seed(uint64_t seed, bool talk)
 	sim->seed = seed;
 	sim->chance = seed;
 	start(sim);
-	run_until(sim, SAFETY_MS, false);
+	run_until(sim, (int64_t)sim_safety_ms(sim), false);
 	sim->faults = false;
-	sim->mainchain.up = true;
-	run_until(sim, SAFETY_MS + LIVENESS_MS, true);
-	check_recorded(sim);
+	sim_mainchain_back(sim);
+	run_until(sim, (int64_t)sim_safety_ms(sim) + LIVENESS_MS, true);
+	sim_check_recorded(sim);
+	if (talk)
+		say(sim);
 	if (!sim_is_done(sim)) {
-		say_where_it_hangs(sim);
+		sim_say_where_it_hangs(sim);
 		sim_fail(sim, "no liveness: faults are over and work is left");
 	}
-	if (talk)
-		printf("seed %llu: %u chains, %llu blocks each, %llu events, %llu anchors, %llu "
-		       "kills, "
-		       "%llu links lost, %llu answers lost, %llu anchors reorganised, %llu void, "
-		       "%llu lies\n",
-		       (unsigned long long)seed, sim_chain_count(sim),
-		       (unsigned long long)sim->block_target, (unsigned long long)sim->processed,
-		       (unsigned long long)sim->gateway.final_seq, (unsigned long long)sim->kills,
-		       (unsigned long long)sim->breaks, (unsigned long long)sim->lost_answers,
-		       (unsigned long long)sim->reorgs, (unsigned long long)sim->voids,
-		       (unsigned long long)sim->lies);
-	uint64_t processed = sim->processed;
-	for (uint32_t edge = 0; edge < sim->profile.edge_count; edge++)
-		sim_edge_free(sim, edge);
-	if (sim->gateway.up)
-		sim_delivery_fini(sim);
-	free(sim->events);
-	free(sim);
-	return processed;
-}
-
-int main(int argc, char **argv)
-{
-	uint64_t seed = 1, count = 100, events = 0;
-	bool talk = false;
-	for (int i = 1; i + 1 < argc; i += 2) {
-		if (strcmp(argv[i], "--seed") == 0) {
-			seed = strtoull(argv[i + 1], NULL, 0);
-			count = 1;
-			talk = true;
-		} else if (strcmp(argv[i], "--from") == 0) {
-			seed = strtoull(argv[i + 1], NULL, 0);
-		} else if (strcmp(argv[i], "--count") == 0) {
-			count = strtoull(argv[i + 1], NULL, 0);
-		} else {
-			(void)fprintf(stderr, "usage: sim [--seed S | --from S --count N]\n");
-			return 2;
-		}
-	}
-	for (uint64_t i = 0; i < count; i++)
-		events += run_seed(seed + i, talk);
-	printf("simulated seeds %llu to %llu: %llu events, no violation\n",
-	       (unsigned long long)seed, (unsigned long long)(seed + count - 1),
-	       (unsigned long long)events);
-	return 0;
+	counts->events += sim->processed;
+	counts->virtual_ms += (uint64_t)sim->now_ms;
+	for (size_t i = 0; i < FAULT_COUNT; i++)
+		counts->seen[i] += sim->seen[i];
+	for (size_t i = 0; i < EFFECT_COUNT; i++)
+		counts->effects[i] += sim->effects[i];
+	finish(sim);
 }

@@ -80,7 +80,6 @@ void sim_edge_kill(struct sim *sim, uint32_t edge)
 	sim_edge_free(sim, edge);
 	open_upload(sim, edge);
 	dial_later(sim, edge);
-	sim->kills++;
 }
 
 static void on_block(struct sim *sim, const struct event *event)
@@ -93,7 +92,7 @@ static void on_block(struct sim *sim, const struct event *event)
 	is->made[local]++;
 	tell_source(sim, edge, local);
 	wake_at(sim, edge, sim->now_ms);
-	sim_after(sim, sim_between(sim, 1, 2 * (uint64_t)sim->profile.block_every_ms), event);
+	sim_after(sim, sim_while(sim, 2 * (uint64_t)sim->profile.block_every_ms), event);
 }
 
 /* ---- the link ---- */
@@ -104,7 +103,8 @@ static void on_dial(struct sim *sim, const struct event *event)
 	struct sim_edge *is = &sim->edges[edge];
 	if (event->b != is->dial || is->link != 0)
 		return;
-	if (!sim->gateway.up) {
+	is->at = sim_has_second(sim) ? (uint32_t)sim_between(sim, 0, 1) : 0;
+	if (!sim->gateways[is->at].up) {
 		dial_later(sim, edge);
 		return;
 	}
@@ -136,8 +136,7 @@ static void build(struct sim *sim, uint32_t edge, const struct upload_action *ac
 	count = count > left ? left : count;
 	assert(count > 0 && action->from >= is->oldest[action->chain]);
 	uint32_t chain = edge * SIM_CHAINS_PER_EDGE + (uint32_t)action->chain;
-	is->batch_lies = is->liar && sim_chance(sim, sim->profile.lie_permille);
-	sim->lies += is->batch_lies ? 1 : 0;
+	is->batch_lies = is->liar && sim_happens(sim, FAULT_LIE, sim->profile.lie_permille);
 	is->outbox_chain = (uint32_t)action->chain;
 	is->outbox_from = action->from;
 	is->outbox_to = action->from + count - 1;
@@ -209,13 +208,14 @@ static void on_welcome(struct sim *sim, uint32_t edge, const struct message *mes
 		is->welcomed = true;
 	}
 	upload_on_credit(is->upload, message->credit_bytes, message->credit_batches);
-	if (message->next_height < is->acked[local])
+	if (message->next_height < is->acked[local] && sim->profile.disaster == DISASTER_NONE)
 		sim_fail(sim, "edge %u chain %zu: acked up to %llu, the gateway asks for %llu",
 		         edge, local, (unsigned long long)is->acked[local],
 		         (unsigned long long)message->next_height);
-	is->acked[local] = message->next_height; /* A welcome is an ack too. */
+	if (message->next_height > is->acked[local])
+		is->acked[local] = message->next_height; /* A welcome is an ack too. */
 	struct upload_welcome welcome = {
-		.grant = GRANT_ACTIVE,
+		.grant = message->restored ? GRANT_RESTORED : GRANT_ACTIVE,
 		.next_height = message->next_height,
 		.tip = TIP_SAME,
 		.partial_batch = message->partial,

@@ -66,11 +66,10 @@ MUTANTS = [
            "if (anchor != &lane->anchors[0]) {",
            "if (false) {",
            ("lane",)),
-    Mutant("time-inside-the-key", "P3", "relay/anchor_build.c",
+    Mutant("fence-inside-the-key", "P3", "relay/anchor_build.c",
            "draft->key = anchor_key(draft->anchor.alg, buffer_bytes(&draft->content));",
-           """struct timespec fence_time;
-              (void)clock_gettime(CLOCK_MONOTONIC, &fence_time);
-              buffer_put_u64(&draft->content, (uint64_t)fence_time.tv_nsec);
+           """static uint64_t fence; /* Stands for it: another one at every start. */
+              buffer_put_u64(&draft->content, ++fence);
               draft->key = anchor_key(draft->anchor.alg, buffer_bytes(&draft->content));""",
            ("anchor_build",)),
     Mutant("retry-with-a-new-key", "P3", "relay/anchor_build.c",
@@ -117,4 +116,24 @@ MUTANTS = [
            "return may_be && member_is(object, \"status\", \"absent\") && read_height(answer, object);",
            "(void)read_height(answer, object); return may_be;",
            ("mainchain_http",)),
+    Mutant("store-made-from-a-backup-sends", "P3", "relay/delivery_restore.c",
+           "if (totals.restored_ms != 0) lane_stop(",
+           "if (false) lane_stop(",
+           ("test_restore.py::test_a_spool_made_from_a_backup_sends_nothing_before_an_operator_has_looked",)),
+    Mutant("main-chain-s-certificate-unchecked", "P3", "adapters/mainchain/http_transfer.c",
+           "SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);",
+           "SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2); SET(CURLOPT_SSL_VERIFYPEER, 0L);",
+           ("contract_mainchain",)),
+    Mutant("main-chain-of-another-name", "P3", "adapters/mainchain/http_transfer.c",
+           "SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);",
+           "SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2); SET(CURLOPT_SSL_VERIFYHOST, 0L);",
+           ("contract_mainchain",)),
+    Mutant("redirects-followed", "P3", "adapters/mainchain/http_transfer.c",
+           "SET(CURLOPT_FOLLOWLOCATION, 0L);",
+           "SET(CURLOPT_FOLLOWLOCATION, 1L);",
+           ("contract_mainchain", "mainchain_http")),
+    Mutant("request-repeated-by-the-library", "P3", "adapters/mainchain/http_transfer.c",
+           "SET(CURLOPT_FRESH_CONNECT, 1L);",
+           "SET(CURLOPT_FRESH_CONNECT, 0L);",
+           ("contract_mainchain",)),
 ]

@@ -146,7 +146,7 @@ def end_group(process, number):
 
 
 def first_failure(text, status):
-    for pattern in (r"^\[ +FAILED +\] (\w+)", r"^FAILED \S*::(\S+)", r"^ERROR \S*::(\S+)", r"^(.*violat.*)$"):
+    for pattern in (r"^\[ +(?:FAILED|ERROR) +\] (\w+)", r"^FAILED \S*::(\S+)", r"^ERROR \S*::(\S+)", r"^(.*violat.*)$"):
         found = re.search(pattern, text, re.M)
         if found:
             return found.group(1)[:90]

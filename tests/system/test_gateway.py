@@ -44,6 +44,18 @@ def test_a_batch_is_acked_when_it_is_durable_and_anchored_afterwards(gate):
     assert gate.audit()["tq-1"]["blocks"] == 10
 
 
+def test_each_ack_names_what_is_durable_and_no_more(gate):
+    chain = gate.add_ledger("tq-1", "edge-1").grow(12)
+    gate.begin(main_chain=False)
+    with Link(gate, "edge-1") as link:
+        link.hello([chain.hello("tq-1")])
+        for first in range(0, 12, 2):  # All at once: while one is written, those behind it are verified.
+            link.send_blocks(0, chain, first, first + 1)
+        for first in range(0, 12, 2):
+            ack = link.wait("ack")
+            assert (ack.get("from", 0), ack["durable_next"]) == (first, first + 2)
+
+
 def test_what_was_acked_is_there_after_kill_9_and_what_was_not_is_asked_for(gate):
     chain = gate.add_ledger("tq-1", "edge-1").grow(60)
     gate.begin(main_chain=False)
@@ -110,6 +122,26 @@ def test_a_standby_takes_over_when_the_active_agent_leaves(gate):
         assert update["state"] == "CHAIN_STATE_ACTIVE" and update["next_height"] == 2
         second.send_blocks(0, chain, 2, 3)
         second.wait_durable(4)
+
+
+def test_what_one_agent_began_is_not_another_s_to_finish(gate):
+    chain = gate.add_ledger("tq-1", "edge-1", "edge-2")
+    chain.add([bytes(200_000)])
+    payload = raw_batch(chain.blocks[:2])
+    gate.begin(main_chain=False)
+    with Link(gate, "edge-2") as second:
+        with Link(gate, "edge-1") as first:
+            first.hello([chain.hello("tq-1")])
+            second.hello([chain.hello("tq-1")])
+            header = first.batch_header(payload, 0, 2, chain.hashes[1])
+            false = bytes(len(payload))  # Under the name of what the other one is going to send.
+            first.send_payload(0, false, header, end=65536 * 2, name=hashlib.sha256(payload).digest())
+            first.send("ping", {"number": 7})
+            assert first.wait("pong")["number"] == 7
+        update = second.wait("chain_update")["welcome"]
+        assert update["state"] == "CHAIN_STATE_ACTIVE" and not update.get("partial_size")
+        second.send_blocks(0, chain, 0, 1)
+        assert second.wait("ack", "reject")["kind"] == "ack"
 
 
 def test_what_comes_again_is_acked_again_and_stored_once(gate):

@@ -13,26 +13,32 @@
 
 static const uint8_t class_numbers[] = { 1 };
 
-/* Chooses and completes the next anchor of everything pending. */
+/* Chooses and completes the next anchor of what is pending, as the plan says. */
+static bool build_by(struct fixture *fixture, struct plan *plan, struct anchor_draft *draft,
+                     struct err *err)
+{
+	struct anchor_choice choice = { .spool = fixture->spool,
+		                        .plan = plan,
+		                        .class_numbers = class_numbers,
+		                        .sink = SPOOL_SINK_MAIN };
+	anchor_draft_init(draft);
+	assert_true(plan_begin(plan));
+	draft->id = (struct spool_anchor_id){ SPOOL_SINK_MAIN, 0, fixture->seq + 1 };
+	draft->anchor.alg = HASH_SHA256;
+	draft->anchor.previous = fixture->root;
+	return anchor_draft_choose(draft, &choice, err) &&
+	       (draft->anchor.entry_count == 0 || anchor_draft_seal(draft, fixture->spool, err));
+}
+
+/* The same of everything. */
 static bool build(struct fixture *fixture, enum deliver deliver, struct anchor_draft *draft,
                   struct err *err)
 {
 	struct plan plan;
 	struct plan_limits limits = { .entry_max = 8, .block_max = 1000, .byte_max = 1 << 20 };
-	struct anchor_choice choice = { .spool = fixture->spool,
-		                        .plan = &plan,
-		                        .class_numbers = class_numbers,
-		                        .sink = SPOOL_SINK_MAIN };
-	anchor_draft_init(draft);
 	plan_init(&plan, &limits);
 	plan_set_class(&plan, 0, 1, deliver);
-	assert_true(plan_begin(&plan));
-	draft->id = (struct spool_anchor_id){ SPOOL_SINK_MAIN, 0, fixture->seq + 1 };
-	draft->anchor.alg = HASH_SHA256;
-	draft->anchor.previous = fixture->root;
-	bool built =
-		anchor_draft_choose(draft, &choice, err) &&
-		(draft->anchor.entry_count == 0 || anchor_draft_seal(draft, fixture->spool, err));
+	bool built = build_by(fixture, &plan, draft, err);
 	plan_fini(&plan);
 	return built;
 }
@@ -104,6 +110,94 @@ static void an_intent_reads_back_as_the_same_bytes_under_the_same_key(void **sta
 	}
 }
 
+/* Else a changed row would bring the same blocks to the main chain under a second key. */
+static void an_intent_that_does_not_lead_to_its_key_is_not_sent(void **state)
+{
+	struct fixture *fixture = *state;
+	struct test_chain chain = test_chain("tq-1");
+	struct anchor_draft draft, again;
+	struct err err;
+	add_chain(fixture, &chain);
+	put_batch(fixture, &chain, 4);
+	MUST(build(fixture, DELIVER_ANCHOR, &draft, &err));
+	draft.key.bytes[0] ^= 1;
+	put_draft(fixture, &draft);
+	anchor_draft_init(&again);
+	MUST_FAIL(anchor_draft_load(&again, fixture->spool, &draft.id, &err), ZR_CORRUPT);
+	anchor_draft_fini(&draft);
+	anchor_draft_fini(&again);
+}
+
+static void heights_that_were_declared_lost_end_an_entry(void **state)
+{
+	struct fixture *fixture = *state;
+	struct test_chain chain = test_chain("tq-1");
+	struct test_batch lost;
+	struct anchor_draft draft;
+	struct err err;
+	add_chain(fixture, &chain);
+	put_batch(fixture, &chain, 4);
+	next_batch(&chain, 3, 10, &lost); /* 4..6: nobody has them. */
+	const struct spool_adoption adoption = { .chain = chain.key,
+		                                 .next_height = chain.next_height,
+		                                 .tip = chain.tip,
+		                                 .who = "operator",
+		                                 .why = "lost",
+		                                 .now_ms = TEST_TIME_MS };
+	MUST(spool_chain_adopt(begin(fixture, SPOOL_UPKEEP), &adoption, &err));
+	commit(fixture);
+	put_batch(fixture, &chain, 2);
+	static const struct {
+		uint64_t from, to;
+	} runs[] = { { 0, 3 }, { 7, 8 } };
+	for (size_t i = 0; i < 2; i++) {
+		MUST(build(fixture, DELIVER_ANCHOR, &draft, &err));
+		assert_int_equal(draft.anchor.entry_count, 1);
+		assert_int_equal(draft.entries[0].from, runs[i].from);
+		assert_int_equal(draft.entries[0].to, runs[i].to);
+		put_draft(fixture, &draft);
+		fixture->seq++;
+		fixture->root = draft.anchor.root;
+		anchor_draft_fini(&draft);
+	}
+}
+
+/* Each of three chains has more than an anchor holds. */
+static void every_chain_of_a_class_has_its_turn(void **state)
+{
+	struct fixture *fixture = *state;
+	struct plan_limits limits = { .entry_max = 8, .block_max = 30, .byte_max = 1 << 20 };
+	struct test_chain chains[] = { test_chain("tq-1"), test_chain("tq-2"), test_chain("tq-3") };
+	struct plan plan;
+	struct err err;
+	uint64_t placed[3] = { 0 };
+	for (size_t i = 0; i < 3; i++) {
+		add_chain(fixture, &chains[i]);
+		for (int k = 0; k < 20; k++)
+			put_batch(fixture, &chains[i], 5);
+	}
+	plan_init(&plan, &limits);
+	plan_set_class(&plan, 0, 1, DELIVER_ANCHOR);
+	for (int i = 0; i < 6; i++) {
+		struct anchor_draft draft;
+		MUST(build_by(fixture, &plan, &draft, &err));
+		for (size_t k = 0; k < draft.anchor.entry_count; k++) {
+			const struct entry *entry = &draft.entries[k];
+			for (size_t c = 0; c < 3; c++) {
+				if (chain_key_equal(&draft.chains[k], &chains[c].key))
+					placed[c] += entry->to - entry->from + 1;
+			}
+		}
+		put_draft(fixture, &draft);
+		fixture->seq++;
+		fixture->root = draft.anchor.root;
+		anchor_draft_fini(&draft);
+	}
+	plan_fini(&plan);
+	for (size_t c = 0; c < 3; c++)
+		assert_int_equal(placed[c], 60);
+}
+
 static void a_chain_whose_rows_are_damaged_is_named(void **state)
 {
 	struct fixture *fixture = *state;
@@ -145,6 +239,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_SPOOL(what_is_pending_of_each_chain_becomes_one_entry),
 		WITH_SPOOL(an_intent_reads_back_as_the_same_bytes_under_the_same_key),
+		WITH_SPOOL(an_intent_that_does_not_lead_to_its_key_is_not_sent),
+		WITH_SPOOL(heights_that_were_declared_lost_end_an_entry),
+		WITH_SPOOL(every_chain_of_a_class_has_its_turn),
 		WITH_SPOOL(a_chain_whose_rows_are_damaged_is_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

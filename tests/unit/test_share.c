@@ -70,6 +70,22 @@ static void no_link_starves_however_heavy_the_others_are(void **state)
 	assert_true(light.granted_bytes > 0);
 }
 
+static void what_was_given_is_not_owed_any_more(void **state)
+{
+	struct share share;
+	begin(&share);
+	struct share_link a, b;
+	share_link_init(&a, 1);
+	share_link_init(&b, 1);
+	share_want(&share, &a);
+	share_want(&share, &b);
+	for (unsigned turn = 1; turn <= 5; turn++) {
+		share_turn(&share, 200, false, count_granted, NULL);
+		assert_int_equal(a.granted_bytes, 100 * turn);
+		assert_int_equal(b.granted_bytes, 100 * turn);
+	}
+}
+
 static void without_room_nobody_is_given_anything(void **state)
 {
 	struct share share;
@@ -184,6 +200,7 @@ int main(void)
 		cmocka_unit_test(where_there_is_room_everybody_gets_the_whole_window),
 		cmocka_unit_test(where_room_is_short_slices_follow_the_weights),
 		cmocka_unit_test(no_link_starves_however_heavy_the_others_are),
+		cmocka_unit_test(what_was_given_is_not_owed_any_more),
 		cmocka_unit_test(without_room_nobody_is_given_anything),
 		cmocka_unit_test(credit_comes_back_when_batches_are_done),
 		cmocka_unit_test(pieces_make_a_whole_batch),

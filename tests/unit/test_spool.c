@@ -115,6 +115,8 @@ static void what_does_not_follow_the_tip_is_refused(void **state)
 	next_batch(&ahead, 1, 100, &batch);
 	next_batch(&ahead, 1, 100, &batch);
 	check_refused(fixture, &chain, &batch.batch, ZR_STATE); /* A hole. */
+	batch.headers[0].parent = chain.tip;
+	check_refused(fixture, &chain, &batch.batch, ZR_STATE); /* However well it links. */
 
 	struct test_chain same = chain;
 	next_batch(&same, 2, 100, &batch);
@@ -683,7 +685,7 @@ static void what_was_refused_counts_as_full_until_it_would_fit(void **state)
 	} while (stats.used_bytes + (1u << 20) < stats.mark_bytes);
 	assert_false(stats.intake_full);
 	next_batch(&large, 1, 1, &batch);
-	batch.batch.payload = (struct bytes){ payload, sizeof(payload) };
+	batch.batch.payload = (struct bytes){ payload, 1300000 };
 	MUST_FAIL(spool_batch_put(begin(fixture, SPOOL_INTAKE), &batch.batch, &arrival, &err),
 	          ZR_FULL);
 	commit(fixture);
@@ -695,6 +697,17 @@ static void what_was_refused_counts_as_full_until_it_would_fit(void **state)
 	put_batch(fixture, &small, 1);
 	MUST(spool_stats(fixture->spool, &stats, &err));
 	assert_int_equal(stats.mark_bytes, stats.limit_bytes - (300u << 10));
+
+	/* Now it would fit, and is forgotten: less room than it wanted is not full any more. */
+	assert_false(stats.intake_full);
+	next_batch(&small, 1, 1, &batch);
+	batch.batch.payload = (struct bytes){ payload, 600000 };
+	batch.batch.content = sha256(batch.batch.payload);
+	MUST(spool_batch_put(begin(fixture, SPOOL_INTAKE), &batch.batch, &arrival, &err));
+	commit(fixture);
+	MUST(spool_stats(fixture->spool, &stats, &err));
+	assert_true(stats.used_bytes + 1300000 > stats.mark_bytes);
+	assert_false(stats.intake_full);
 }
 
 /* ---- repair ---- */

@@ -242,6 +242,10 @@ static void an_emptied_or_cut_or_foreign_file_is_damage_not_a_new_store(void **s
 	MUST_FAIL(store_open(&store, &options, &err), ZR_CORRUPT);
 	assert_int_equal(truncate(path, 0), 0);
 	MUST_FAIL(store_open(&store, &options, &err), ZR_CORRUPT);
+	/* Nor has looking made one of it, which the next start would find sound. */
+	struct stat file;
+	assert_int_equal(stat(path, &file), 0);
+	assert_int_equal(file.st_size, 0);
 	int fd = open(path, O_WRONLY);
 	for (int i = 0; i < 4096; i++)
 		assert_int_equal(write(fd, "not a store\n", 12), 12);

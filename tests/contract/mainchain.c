@@ -648,6 +648,27 @@ static void a_submission_in_doubt_is_not_sent_to_a_second_endpoint(void **state)
 	world_anchor_fini(&anchor);
 }
 
+static void doubt_at_one_endpoint_outlives_the_refusal_of_the_next(void **state)
+{
+	needs_devchain();
+	struct chain_world *world = *state;
+	struct world_lane lane = world_lane(world);
+	struct world_anchor anchor;
+	const char *urls[] = { world->url, "http://127.0.0.1:9" };
+	world_disconnect(world);
+	world->options.endpoints = urls;
+	world->options.endpoint_count = 2;
+	world_connect(world);
+	world_anchor(&anchor, &lane, 165, one_chain);
+	world_misbehave(world, "{\"do\":\"drop-before\",\"on\":\"lookup\",\"count\":1}");
+	assert_outcome(world_lookup(world, lane.lane, &anchor.key), MAINCHAIN_UNKNOWN);
+	struct mainchain_endpoint_status first, second;
+	setup.adapter->endpoint_status(world->mainchain, 0, &first);
+	setup.adapter->endpoint_status(world->mainchain, 1, &second);
+	assert_true(first.failure_count == 1 && second.failure_count == 1);
+	world_anchor_fini(&anchor);
+}
+
 static void write_text(const char *path, const char *text)
 {
 	assert_true(file_write_atomic(path, bytes_of_string(text), 0600, NULL));
@@ -910,6 +931,7 @@ static int run_contract(void)
 		TEST(a_restored_main_chain_shows_in_its_head),
 		TEST(a_dead_endpoint_is_passed_over),
 		TEST(a_submission_in_doubt_is_not_sent_to_a_second_endpoint),
+		TEST(doubt_at_one_endpoint_outlives_the_refusal_of_the_next),
 		TEST(the_token_is_read_again_when_its_file_changes),
 		TEST(a_reload_takes_new_options_or_keeps_the_old),
 		TEST(with_mutual_tls_only_the_right_certificates_speak),

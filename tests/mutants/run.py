@@ -183,7 +183,7 @@ def run_mutant(tree, mutant, seconds):
             problem = tree.make(tree.targets([test]))
             if problem:
                 return "ERROR", f"it does not compile\n{problem}"
-            outcome = tree.run(test, 20 + 10 * seconds[test])
+            outcome = tree.run(test, 20 + 5 * seconds[test])
             if not outcome.passed:
                 return "killed", f"{test}: {outcome.what}" if outcome.what not in test else test
         return "SURVIVED", ", ".join(mutant.tests)

@@ -97,7 +97,7 @@ MUTANTS = [
     Mutant("purpose-of-a-certificate-unchecked", "P4", "relay/net/tls.c",
            "SSL_CTX_set_verify_depth(ssl_context, CHAIN_DEPTH_MAX);",
            """SSL_CTX_set_verify_depth(ssl_context, CHAIN_DEPTH_MAX);
-              X509_VERIFY_PARAM_set_purpose(SSL_CTX_get0_param(ssl_context), X509_PURPOSE_ANY);""",
+              X509_VERIFY_PARAM_set_purpose(SSL_CTX_get0_param(ssl_context), 7); /* Any. */""",
            ("net_trust",)),
     Mutant("identity-from-the-common-name", "P4", "relay/net/tls_peer.c",
            "const char *id = only_id(cert, AGENT_PREFIX);",

@@ -81,7 +81,8 @@ def run_meson(build, names, total, suites=None):
         return
     print(f"== unit, fuzz, simulation and contract tests ({len(chosen)})", flush=True)
     environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="STDOUT")
-    slower = ["--timeout-multiplier", os.environ["ZR_SLOW"]] if "ZR_SLOW" in os.environ else []
+    times = float(os.environ.get("ZR_SLOW", 1)) * max(1, float(os.environ.get("ZR_DEEP", 0)))
+    slower = ["--timeout-multiplier", str(times)]
     run = subprocess.run(["meson", "test", "-C", str(build), "--no-rebuild", *slower, *chosen], env=environment,
                          capture_output=True, text=True, check=False)
     log = build / "meson-logs" / "testlog.json"
@@ -167,6 +168,24 @@ def run_pytest(build, names, total, files=None):
             total.add(name, "passed")
 
 
+def run_fuzzers(build, names, total, minutes):
+    """Half of the minutes, shared by all targets: a finding, and what it was found with, ends a target."""
+    targets = [path.stem for path in sorted((ROOT / "tests/fuzz").glob("fuzz_*.c")) if wanted(path.stem, names)]
+    if not targets:
+        return
+    seconds = max(5, int(minutes * 30 / len(targets)))
+    print(f"== fuzz targets ({len(targets)}), {seconds} s each", flush=True)
+    for target in targets:
+        corpus = build / "corpus" / target.removeprefix("fuzz_")
+        corpus.mkdir(parents=True, exist_ok=True)
+        run = subprocess.run([build / "tests/fuzz" / target, f"-max_total_time={seconds}", "-print_final_stats=1",
+                              f"-artifact_prefix={corpus.parent}/{target}-", corpus, ROOT / "tests/fuzz/corpus" / corpus.name],
+                             capture_output=True, text=True, errors="replace", check=False)
+        total.add(target, "failed" if run.returncode else "passed", run.stderr[-6000:])
+        executions = re.search(r"stat::number_of_executed_units: *(\d+)", run.stderr)
+        total.figures.append((f"{target}: executions", executions[1] if executions else "none"))
+
+
 def run_lints(build, names, total, deep):
     scripts = sorted((ROOT / "tests/lint").glob("*.py"))
     if not deep:
@@ -203,6 +222,8 @@ def main():
         run_meson(build, arguments.names, total, THREADS_SUITES if threads else None)
         if not arguments.programs_only:
             run_pytest(build, arguments.names, total, THREADS_SYSTEM if threads else None)
+        if arguments.deep and arguments.kind == "plain":
+            run_fuzzers(pathlib.Path("build-fuzz").resolve(), arguments.names, total, arguments.deep)
     if reports:
         count_reports(reports, total)
     if not total.passed + total.failed:

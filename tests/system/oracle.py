@@ -17,7 +17,7 @@ import os
 import pathlib
 import random
 import re
-import shutil
+import tempfile
 import threading
 import time
 
@@ -206,6 +206,11 @@ class Watch(threading.Thread):
         self.note(f"{what}: descriptors", descriptors, descriptors_max)
 
 
+def blocks_in(folder):
+    """Height -> bytes of the files HEIGHT.block and NAME_HEIGHT.block."""
+    return {int(path.stem.rpartition("_")[2]): path.read_bytes() for path in pathlib.Path(folder).glob("*.block")}
+
+
 PROOF = Schema(ROOT / "proto/anchor.proto")
 
 
@@ -268,21 +273,18 @@ class Oracle:
         return next((chain["next"] for chain in self.world.edge_status(agent).get("chains", []) if chain["name"] == name), 0)
 
     def source_blocks(self, agent, chain):
-        folder = pathlib.Path(chain["source"]["dir"])
         if chain["source"]["type"] == "ledger":
-            folder = self.room(f"{agent}-{chain['name']}.blocks")
-            self.world.run("zonerelay-edge", "ledger", "export", chain["name"], folder, "--config",
-                           self.world.folder / f"{agent}.yaml", timeout=300)
-        blocks = {int(path.stem): path.read_bytes() for path in folder.glob("*.block")}
+            with self.scratch() as folder:
+                self.world.run("zonerelay-edge", "ledger", "export", chain["name"], folder, "--config",
+                               self.world.folder / f"{agent}.yaml", timeout=300)
+                blocks = blocks_in(folder)
+        else:
+            blocks = blocks_in(chain["source"]["dir"])
         return [blocks.get(height) for height in range(max(blocks, default=-1) + 1)]
 
-    def room(self, name):
-        """A path in the folder with nothing there."""
-        path = self.world.folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
-        return path
+    def scratch(self):
+        """A folder for what is written only to be read; in memory where it can be, for each file is synced."""
+        return tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 
     # ---- the end ----
 
@@ -359,11 +361,10 @@ class Oracle:
             end = first + EXPORT_BLOCKS_MAX
         if first >= end:
             return
-        out = self.room(f"oracle-{name}")
-        export = self.world.run("zonerelay", "spool", "export", name, f"{first}..{end - 1}", "--config",
-                                self.world.folder / "gateway.yaml", "--out", out, check=False, timeout=300)
-        for path in out.glob("*.block"):
-            facts.stored[name, int(path.stem.rpartition("_")[2])] = path.read_bytes()
+        with self.scratch() as out:
+            export = self.world.run("zonerelay", "spool", "export", name, f"{first}..{end - 1}", "--config",
+                                    self.world.folder / "gateway.yaml", "--out", out, check=False, timeout=300)
+            facts.stored.update({(name, height): raw for height, raw in blocks_in(out).items()})
         missing = [height for height in range(first, end)
                    if (name, height) not in facts.stored and height not in self.gone.get(name, ())]
         if missing:
@@ -392,15 +393,16 @@ class Oracle:
             self.try_proof(facts, name, height)
 
     def try_proof(self, facts, name, height):
-        path = self.room("oracle.proof")
-        got = self.world.cli("proof", "get", name, height, "--out", path, check=False)
-        if got.returncode != 0:
-            facts.faults.append(f"{name}: no proof of block {height}: {got.stderr.strip()}")
-            return
-        verified = self.world.run("zonerelay", "proof", "verify", path, "--trusted", self.world.trusted, check=False)
+        with self.scratch() as out:
+            path = pathlib.Path(out) / "proof"
+            got = self.world.cli("proof", "get", name, height, "--out", path, check=False)
+            if got.returncode != 0:
+                facts.faults.append(f"{name}: no proof of block {height}: {got.stderr.strip()}")
+                return
+            verified = self.world.run("zonerelay", "proof", "verify", path, "--trusted", self.world.trusted, check=False)
+            proof = PROOF.decode("Proof", path.read_bytes())
         if verified.returncode != 0:
             facts.faults.append(f"{name}: the proof of block {height} does not verify: {verified.stdout.strip()}")
-        proof = PROOF.decode("Proof", path.read_bytes())
         source = self.sources[name]
         raw = source.raws[height] if height < len(source.raws) else None
         if raw is not None and proof.get("block", raw) != raw or \

@@ -111,9 +111,9 @@ class Siege:
         return sum(value for sample, value in self.world.metrics().items()
                    if sample == f"zonerelay_{name}" or sample.startswith(f"zonerelay_{name}{{"))
 
-    def link(self, agent, **options):
+    def link(self, agent, port=None, **options):
         pki = self.world.pki
-        return LinkPeer(self.world.gateway_port, pki.certificate(f"agent-{agent}"), pki.key(f"agent-{agent}"), pki.ca,
+        return LinkPeer(port or self.world.gateway_port, pki.certificate(f"agent-{agent}"), pki.key(f"agent-{agent}"), pki.ca,
                         on_ack=self.oracle.acked, **options)
 
     @contextlib.contextmanager

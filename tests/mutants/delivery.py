@@ -140,4 +140,12 @@ MUTANTS = [
            "SET(CURLOPT_FRESH_CONNECT, 1L);",
            "SET(CURLOPT_FRESH_CONNECT, 0L);",
            ("contract_mainchain",)),
+    Mutant("older-fence-not-minded", "P3", "relay/lane.c",
+           "if (lane->phase == LANE_RUNNING && answer->fence < lane->fence) {",
+           "if (false) {",
+           ("lane",)),
+    Mutant("backoff-begins-anew-with-each-state", "P8", "relay/lane.c",
+           "if (state == SPOOL_ANCHOR_INCLUDED) anchor->attempts = 0;",
+           "if (anchor->state != state) anchor->attempts = 0;",
+           ("lane",)),
 ]

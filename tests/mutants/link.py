@@ -135,7 +135,7 @@ MUTANTS = [
                       free(request);
                       return false;
               }""",
-           ("test_operator.py", "test_cli_online.py::test_a_reload_with_a_mistake_keeps_what_was_in_force")),
+           ("test_bad_start.py::test_a_reload_of_a_broken_configuration_keeps_the_old_one",)),
     Mutant("clock-stepped-back", "P2", "relay/edge/edge_clock.c",
            "return machine_ms > floor_ms ? machine_ms : floor_ms;",
            "return machine_ms;",

@@ -5,6 +5,9 @@ The copy is build-mutants/tree: what git knows and what is new, as it is now. It
 an incremental build of what its tests need, and its tests until the first that fails. Before that, the tests run without
 any fault: they must pass, and their time bounds how long they may take with one. A mutant that cannot be applied or
 compiled, and a test that fails without a fault, are errors and no kills. The last line is "mutants: K of N killed".
+
+With --by TEST (once or more) these tests are to kill the chosen mutants, instead of their own: it shows what one of the
+large ones (sim, test_power_cut.py) would catch alone.
 """
 import argparse
 import dataclasses
@@ -201,7 +204,11 @@ def chosen(mutants, names):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="only mutants whose name contains one of these, or that break this promise")
-    mutants = chosen(load(), parser.parse_args().names)
+    parser.add_argument("--by", metavar="TEST", action="append", default=[], help="the tests that are to kill them")
+    arguments = parser.parse_args()
+    mutants = chosen(load(), arguments.names)
+    if arguments.by:
+        mutants = [dataclasses.replace(mutant, tests=tuple(arguments.by)) for mutant in mutants]
     tree = Tree(FOLDER)
     FOLDER.mkdir(exist_ok=True)
     with open(FOLDER / "lock", "w", encoding="utf-8") as lock:

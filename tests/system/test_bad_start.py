@@ -262,6 +262,13 @@ def test_a_reload_of_a_broken_configuration_keeps_the_old_one(siege):
             reload(siege, " reloaded ")
         link.send({"ping": {"number": 3}})
         assert link.expect("pong")["number"] == 3
+    # Nor does a part of it come into force: what is new beside the mistake is not said to who comes next.
+    path.write_text(good.replace("gateway.pem", "nobody.pem") + "heartbeat: \"77 s\"\n")
+    with siege.unharmed("reload-failed", failed):
+        reload(siege, "reload-failed")
+    path.write_text(good)
+    with siege.carrying("bad") as link:
+        assert link.welcome["limits"]["heartbeat_ms"] != 77000
     at = siege.world.gateway.log()
     assert "config-error" in at and "there is no key nonsense" in at
 

@@ -363,6 +363,27 @@ static void an_open_connection_too_many_is_turned_away(void **state)
 	world_fini(&world);
 }
 
+/* Both were let in while there was room for one: the slower one learns it at the end of its handshake. */
+static void of_two_in_their_handshake_one_too_many_is_turned_away(void **state)
+{
+	struct world world;
+	struct raw_tls raw;
+	world_init(&world);
+	world.options.conn_max = 1;
+	listen_again(&world);
+	raw_tls_connect(&raw, &world, "agent-e2");
+	RUN_UNTIL(&world, listener_stats(world.listener)->silent_count == 1);
+	connect_both(&world);
+	raw_tls_handshake(&raw, &world);
+	RUN_UNTIL(&world, world.refused_count == 1);
+	assert_int_equal(world.refused, CONN_OVER_LIMIT);
+	assert_int_equal(world.server.open_count, 1);
+	RUN_UNTIL(&world, listener_stats(world.listener)->open_count == 1);
+	assert_non_null(world.client.conn);
+	raw_tls_free(&raw);
+	world_fini(&world);
+}
+
 static void handshakes_over_the_rate_wait_and_not_for_ever(void **state)
 {
 	struct world world;
@@ -550,6 +571,7 @@ int main(void)
 		cmocka_unit_test(who_says_nothing_or_half_a_hello_runs_out_of_time),
 		cmocka_unit_test(the_oldest_silent_caller_makes_room_for_the_newest),
 		cmocka_unit_test(an_open_connection_too_many_is_turned_away),
+		cmocka_unit_test(of_two_in_their_handshake_one_too_many_is_turned_away),
 		cmocka_unit_test(handshakes_over_the_rate_wait_and_not_for_ever),
 		cmocka_unit_test(five_thousand_who_say_nothing_cost_little_and_honest_ones_come_in),
 		cmocka_unit_test(out_of_descriptors_callers_are_turned_away_without_a_busy_loop),

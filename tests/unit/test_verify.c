@@ -196,6 +196,36 @@ static void one_block_is_proven_by_its_own_signatures(void **state)
 	walk_fini(&walk);
 }
 
+/* Changes a bit in the last DER signature of a batch that is not compressed: an orderer's. */
+static void spoil_last_signature(struct bench *bench)
+{
+	uint8_t *raw = bench->payload.data;
+	size_t at = bench->payload.size - 8;
+	while (at > 0 && !(raw[at] == 0x30 && raw[at + 1] >= 0x44 && raw[at + 1] <= 0x46 &&
+	                   raw[at + 2] == 0x02 && (raw[at + 3] == 0x20 || raw[at + 3] == 0x21)))
+		at--;
+	assert_true(at > 0);
+	raw[at + 20] ^= 1;
+	bench->job.content = sha256(buffer_bytes(&bench->payload));
+}
+
+static void a_block_that_nobody_signed_proves_nothing(void **state)
+{
+	struct bench *bench = *state;
+	ask(bench, 1, 2, CODEC_NONE);
+	struct walk walk = chain_walk_to(&bench->chain, 2);
+	bench->job.kind = VERIFY_PROVE;
+	bench->job.trust = walk.trust;
+	bench->job.prove_height = 2;
+	spoil_last_signature(bench);
+	verify_run(bench->verify, &bench->job);
+	assert_int_equal(bench->job.fault, WALK_UNTRUSTED);
+	bench->job.prove_height = 1; /* The other one is as it was. */
+	verify_run(bench->verify, &bench->job);
+	assert_int_equal(bench->job.fault, WALK_FINE);
+	walk_fini(&walk);
+}
+
 static void a_job_can_be_asked_again_and_again(void **state)
 {
 	struct bench *bench = *state;
@@ -255,6 +285,7 @@ int main(void)
 		WITH_BENCH(reading_needs_no_trust_and_gives_the_same_headers),
 		WITH_BENCH(reading_wants_heights_without_a_hole),
 		WITH_BENCH(one_block_is_proven_by_its_own_signatures),
+		WITH_BENCH(a_block_that_nobody_signed_proves_nothing),
 		WITH_BENCH(a_job_can_be_asked_again_and_again),
 		WITH_BENCH(the_pool_answers_every_job_once_and_bounds_what_waits),
 	};

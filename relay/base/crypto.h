@@ -10,8 +10,8 @@
  * same numbers (non-minimal, negative, zero, at or above the order, trailing bytes).
  *
  * Threads: a key or cert may be used by many threads at once for reading; each thread has its own
- * scratch contexts. Hashing cannot fail except for memory, and then the process aborts: that is
- * the one place where out of memory is not an err.
+ * scratch contexts. Hashing cannot fail except for memory, and then the process says so and exits with
+ * EXIT_SYSTEM: that is the one place where out of memory is not an err.
  */
 #ifndef ZR_BASE_CRYPTO_H
 #define ZR_BASE_CRYPTO_H
@@ -41,7 +41,7 @@ uint32_t crc32c(uint32_t seed, struct bytes bytes);
 /* The same without the processor's help: what runs where there is none, and for its test. */
 uint32_t crc32c_portable(uint32_t seed, struct bytes bytes);
 
-/* Cryptographically strong; aborts if the system cannot give any. */
+/* Cryptographically strong; exits with EXIT_SYSTEM if the system cannot give any. */
 void random_bytes(void *out_data, size_t size);
 uint64_t random_below(uint64_t bound); /* Uniform in [0, bound); bound > 0. */
 

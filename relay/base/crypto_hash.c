@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "relay/base/crypto_internal.h"
+#include "relay/base/exit.h"
 
 #define ALG_COUNT 3 /* Numbers of enum hash_alg, from 1. */
 
@@ -48,13 +50,18 @@ static void fetch_algorithms(void)
 	assert(failed == 0);
 }
 
+/* What a restart cures and nothing else: an end that is said, without a core. */
+static _Noreturn void end_because(const char *what)
+{
+	(void)fprintf(stderr, "zonerelay: %s\n", what);
+	_exit(EXIT_SYSTEM);
+}
+
 /* Hashing cannot fail but for memory, and a caller in the middle of a tree could not go on. */
 static void hash_must(bool ok)
 {
-	if (ok)
-		return;
-	(void)fputs("zonerelay: hashing failed (out of memory, or not in this OpenSSL)\n", stderr);
-	abort();
+	if (!ok)
+		end_because("error: hashing failed (out of memory, or not in this OpenSSL)");
 }
 
 static EVP_MD_CTX *context_of(enum hash_alg alg)
@@ -119,10 +126,8 @@ void random_bytes(void *out_data, size_t size)
 	uint8_t *at = out_data;
 	while (size > 0) {
 		int step = size > 65536 ? 65536 : (int)size;
-		if (RAND_bytes(at, step) != 1) {
-			(void)fputs("zonerelay: the system gives no random numbers\n", stderr);
-			abort();
-		}
+		if (RAND_bytes(at, step) != 1)
+			end_because("error: the system gives no random numbers");
 		at += step;
 		size -= (size_t)step;
 	}

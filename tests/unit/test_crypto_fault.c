@@ -3,8 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <openssl/crypto.h>
 
@@ -12,6 +17,7 @@
 
 #include "relay/base/clock.h"
 #include "relay/base/crypto.h"
+#include "relay/base/exit.h"
 #include "relay/base/file.h"
 #include "relay/net/tls.h"
 #include "tests/lib/fault.h"
@@ -24,7 +30,7 @@
 static size_t openssl_left; /* Allocations until one fails; 0: none will. */
 static size_t openssl_failed;
 
-/* Not those of a hash in progress: without memory hashing aborts, by design. */
+/* Not those of a hash in progress: without memory hashing ends the program, by design. */
 static bool openssl_fails(const char *file)
 {
 	bool hashing = strstr(file, "digests/") != NULL;
@@ -90,7 +96,8 @@ static int prepare(void **state)
 	root_pem = read_data("private/root/ca.pem");
 	issuing_pem = read_data("private/issuing/ca.pem");
 	crl_pem = read_data("private/issuing/crl.pem");
-	(void)sha256(BYTES_NONE); /* Hashing aborts without memory: it has its contexts now. */
+	(void)sha256(
+		BYTES_NONE); /* Without memory the program ends: hashing has its contexts now. */
 	return 0;
 }
 
@@ -103,6 +110,30 @@ static int clean_up(void **state)
 	buffer_fini(&crl_pem);
 	pki_fini(&pki);
 	return 0;
+}
+
+static void *hash_without_memory(void *arg)
+{
+	fault_at(1);
+	(void)sha256(BYTES_NONE); /* In a new thread: its context is to be made. */
+	return arg;
+}
+
+static void without_memory_to_hash_the_program_ends_as_documented(void **state)
+{
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		pthread_t thread;
+		(void)freopen("/dev/null", "w", stderr);
+		(void)!pthread_create(&thread, NULL, hash_without_memory, NULL);
+		(void)pthread_join(thread, NULL);
+		_exit(EXIT_OK);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), EXIT_SYSTEM);
 }
 
 static bool read_a_key(struct err *err)
@@ -235,6 +266,7 @@ static void openssls_allocations_may_fail(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(without_memory_to_hash_the_program_ends_as_documented),
 		cmocka_unit_test(each_of_our_allocations_may_fail),
 		cmocka_unit_test(openssls_allocations_may_fail),
 	};

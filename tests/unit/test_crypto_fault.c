@@ -263,12 +263,44 @@ static void openssls_allocations_may_fail(void **state)
 	}
 }
 
+/* What is good is never called bad, or its chain would be blamed for it. */
+static void without_memory_a_good_signature_is_not_called_a_bad_one(void **state)
+{
+	static const enum suite suites[] = { SUITE_SHA256_P256, SUITE_SHA256_ED25519,
+		                             SUITE_SM3_SM2 };
+	struct bytes message = BYTES_LITERAL("x");
+	for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++) {
+		struct err err = { .code = ZR_OK };
+		struct key *key = NULL;
+		struct signature signature;
+		if (!suite_available(suites[i]))
+			continue;
+		assert_true(key_generate(&key, suites[i], &err));
+		assert_true(key_sign(key, message, &signature, &err));
+		size_t n = 1;
+		for (; n < FAULT_MAX; n++) {
+			openssl_fault_at(n);
+			bool ok = key_verify(key, message, signature_bytes(&signature),
+			                     VERIFY_ANY_S, &err);
+			size_t failed = openssl_fault_off();
+			assert_true(ok || err.code == ZR_NO_MEMORY);
+			if (failed == 0) {
+				assert_true(ok);
+				break;
+			}
+		}
+		assert_in_range(n, 2, FAULT_MAX - 1);
+		key_free(key);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(without_memory_to_hash_the_program_ends_as_documented),
 		cmocka_unit_test(each_of_our_allocations_may_fail),
 		cmocka_unit_test(openssls_allocations_may_fail),
+		cmocka_unit_test(without_memory_a_good_signature_is_not_called_a_bad_one),
 	};
 	return cmocka_run_group_tests(tests, prepare, clean_up);
 }

@@ -51,7 +51,9 @@ static void read_folder(struct load *load)
 		const struct config_key *key =
 			sources_find_key(load->config, SECTION_ROOT, "chains-folder");
 		bool given = sources_origin(load->sources, key, 0)->file != NULL;
-		if (given || errno != ENOENT)
+		if (errno == ENOMEM)
+			load->sources->arena.failed = true;
+		else if (given || errno != ENOENT)
 			errors_add(load->errors, folder_origin(load), "chains-folder %s: %s",
 			           folder, strerror(errno));
 		return;
@@ -108,10 +110,8 @@ static bool load_all(struct load *load, const char *path)
 	}
 	publish(load);
 	check_all(load);
-	if (load->sources->arena.failed) {
-		const struct config_origin whole = { .file = path };
-		errors_add(load->errors, &whole, "does not fit into memory");
-	}
+	if (load->sources->arena.failed)
+		errors_no_memory(load->errors);
 	errors_sort(load->errors);
 	return load->errors->count == 0 && load->errors->dropped == 0;
 }
@@ -123,12 +123,12 @@ bool config_load(const char *path, enum config_program program, struct config **
 	struct config *config = calloc(1, sizeof(*config));
 	struct err err;
 	if (config == NULL) {
-		errors->dropped++;
+		errors_no_memory(errors);
 		return false;
 	}
 	config->program = program;
 	if (!sources_new(config, &err)) {
-		errors->dropped++;
+		errors_no_memory(errors);
 		config_free(config);
 		return false;
 	}

@@ -281,11 +281,14 @@ struct config_error {
 struct config_errors {
 	struct config_error *items; /* Sorted by file, line and column. */
 	size_t count;
-	size_t dropped; /* Found beyond CONFIG_ERROR_MAX. */
+	size_t dropped; /* Found beyond CONFIG_ERROR_MAX, or not told for want of memory. */
+	bool no_memory; /* The machine is short; the configuration may be as good as any. */
 };
-#define CONFIG_NO_ERRORS ((struct config_errors){ NULL, 0, 0 })
+#define CONFIG_NO_ERRORS ((struct config_errors){ NULL, 0, 0, false })
 
 void config_errors_fini(struct config_errors *errors);
+/* Of a program that cannot start because of them: EXIT_CONFIG, or EXIT_SYSTEM, which a restart may mend. */
+int config_errors_exit_status(const struct config_errors *errors);
 /* One line each, file:line:column: sentence. Appends. */
 void config_errors_text(const struct config_errors *errors, struct buffer *out);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config/load.h"
+#include "relay/base/exit.h"
 
 void config_errors_fini(struct config_errors *errors)
 {
@@ -15,6 +16,17 @@ void config_errors_fini(struct config_errors *errors)
 	*errors = CONFIG_NO_ERRORS;
 }
 
+int config_errors_exit_status(const struct config_errors *errors)
+{
+	return errors->no_memory ? EXIT_SYSTEM : EXIT_CONFIG;
+}
+
+void errors_no_memory(struct config_errors *errors)
+{
+	errors->no_memory = true;
+	errors->dropped++;
+}
+
 void errors_add_args(struct config_errors *errors, const struct config_origin *origin,
                      const char *format, va_list args)
 {
@@ -22,7 +34,11 @@ void errors_add_args(struct config_errors *errors, const struct config_origin *o
 	(void)vsnprintf(text, sizeof(text), format, args);
 	if (errors->items == NULL)
 		errors->items = calloc(CONFIG_ERROR_MAX, sizeof(*errors->items));
-	if (errors->items == NULL || errors->count == CONFIG_ERROR_MAX) {
+	if (errors->items == NULL) {
+		errors_no_memory(errors);
+		return;
+	}
+	if (errors->count == CONFIG_ERROR_MAX) {
 		errors->dropped++;
 		return;
 	}
@@ -31,7 +47,7 @@ void errors_add_args(struct config_errors *errors, const struct config_origin *o
 	if (error.file == NULL || error.text == NULL) {
 		free((char *)error.file);
 		free((char *)error.text);
-		errors->dropped++;
+		errors_no_memory(errors);
 		return;
 	}
 	errors->items[errors->count++] = error;
@@ -86,6 +102,8 @@ void config_errors_text(const struct config_errors *errors, struct buffer *out)
 			buffer_printf(out, "%s:%u:%u: %s\n", error->file, error->line,
 			              error->column, error->text);
 	}
-	if (errors->dropped > 0)
+	if (errors->no_memory)
+		buffer_printf(out, "error: out of memory\n");
+	else if (errors->dropped > 0)
 		buffer_printf(out, "and %zu more\n", errors->dropped);
 }

@@ -47,6 +47,8 @@ struct load {
 
 void errors_add(struct config_errors *errors, const struct config_origin *origin,
                 const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Something could not be told, or not be looked at, for want of memory. */
+void errors_no_memory(struct config_errors *errors);
 void errors_add_args(struct config_errors *errors, const struct config_origin *origin,
                      const char *format, va_list args) __attribute__((format(printf, 3, 0)));
 void errors_sort(struct config_errors *errors);

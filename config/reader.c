@@ -169,7 +169,9 @@ static void report_value(struct yaml_reader *reader, const struct config_key *ke
                          const struct config_origin *place, const struct bytes *text,
                          const struct err *err)
 {
-	if (text == NULL || key->secret)
+	if (err->code == ZR_NO_MEMORY)
+		reader->load->sources->arena.failed = true;
+	else if (text == NULL || key->secret)
 		errors_add(reader->load->errors, place, "%s %s", key->path, err->message);
 	else
 		errors_add(reader->load->errors, place, "%s %s, not \"%.*s%s\"", key->path,
@@ -548,7 +550,10 @@ static bool open_reader(struct yaml_reader *reader, struct load *load, const cha
 	struct err err;
 	if (!file_read(path, FILE_SIZE_MAX, &reader->content, &err)) {
 		struct config_origin whole = { .file = reader->file };
-		errors_add(load->errors, &whole, "%s", err.message);
+		if (err.code == ZR_NO_MEMORY)
+			arena->failed = true;
+		else
+			errors_add(load->errors, &whole, "%s", err.message);
 		load->torn = true;
 		return false;
 	}

@@ -82,19 +82,23 @@ static void print_errors(struct config_errors *errors)
 {
 	struct buffer text = BUFFER_EMPTY;
 	config_errors_text(errors, &text);
-	if (text.size > 0)
+	if (!buffer_ok(&text, NULL))
+		(void)fputs("error: out of memory\n", stderr);
+	else if (text.size > 0)
 		(void)fwrite(text.data, 1, text.size, stderr);
 	buffer_fini(&text);
 	config_errors_fini(errors);
 }
 
-static bool load(const char *path, struct config **out_config)
+/* Gives the status to exit with, or EXIT_OK. */
+static int load(const char *path, struct config **out_config)
 {
 	struct config_errors errors = CONFIG_NO_ERRORS;
 	if (config_load(path, CONFIG_GATEWAY, out_config, &errors))
-		return true;
+		return EXIT_OK;
+	int status = config_errors_exit_status(&errors);
 	print_errors(&errors);
-	return false;
+	return status;
 }
 
 /* What would fail at start or later, as "zonerelay config check" finds it. */
@@ -123,8 +127,9 @@ int main(int argc, char **argv)
 	(void)signal(SIGPIPE, SIG_IGN);
 	store_exit_on_map_fault();
 	(void)umask(0077);
-	if (!load(arguments.config, &config))
-		return EXIT_CONFIG;
+	status = load(arguments.config, &config);
+	if (status != EXIT_OK)
+		return status;
 	log_init("zonerelayd", config->log.level, config->log.style);
 	if (arguments.check)
 		return check(config);

@@ -25,7 +25,8 @@ static int fail_with(const struct err *err)
 	return EXIT_FAILED;
 }
 
-static struct config *load(const struct arguments *arguments)
+/* NULL: what is wrong was said; *out_status is what a daemon ends with. */
+static struct config *load_or_say(const struct arguments *arguments, int *out_status)
 {
 	struct config *config = NULL;
 	struct config_errors errors = CONFIG_NO_ERRORS;
@@ -35,9 +36,18 @@ static struct config *load(const struct arguments *arguments)
 	config_errors_text(&errors, &text);
 	if (buffer_ok(&text, NULL))
 		fwrite(text.data, 1, text.size, stderr);
+	else
+		fputs("error: out of memory\n", stderr);
+	*out_status = config_errors_exit_status(&errors);
 	buffer_fini(&text);
 	config_errors_fini(&errors);
 	return NULL;
+}
+
+static struct config *load(const struct arguments *arguments)
+{
+	int status;
+	return load_or_say(arguments, &status);
 }
 
 static int put(struct buffer *out)
@@ -52,18 +62,19 @@ static int put(struct buffer *out)
 
 static int run(const struct arguments *arguments)
 {
-	struct config *config = load(arguments);
+	int status = EXIT_CONFIG;
+	struct config *config = load_or_say(arguments, &status);
 	struct agent *agent = NULL;
 	struct err err;
 	if (config == NULL)
-		return EXIT_CONFIG;
+		return status;
 	log_init("zonerelay-edge", config->log.level, config->log.style);
 	if (!agent_new(&agent, config, arguments->config_path, &err)) {
 		log_error("not-started", "code=%s detail=\"%s\"", err_name(err.code), err.message);
 		config_free(config);
 		return err.code == ZR_STATE ? EXIT_STORE_MISSING : err_exit_status(err.code);
 	}
-	int status = agent_run(agent);
+	status = agent_run(agent);
 	agent_free(agent);
 	return status;
 }

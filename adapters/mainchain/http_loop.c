@@ -61,9 +61,22 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 	    (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
 }
 
+static void set_timer(struct http_loop *loop, long timeout_ms)
+{
+	const struct timeval wait = { timeout_ms / 1000, (timeout_ms % 1000) * 1000 };
+	if (event_add(loop->timer, &wait) != 0)
+		event_active(loop->timer, EV_TIMEOUT, 0); /* Early rather than never. */
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
-	act(arg, CURL_SOCKET_TIMEOUT, 0);
+	struct http_loop *loop = arg;
+	long left_ms = -1;
+	act(loop, CURL_SOCKET_TIMEOUT, 0);
+	/* Where it fired early, libcurl does not say again what it has said. */
+	if (!evtimer_pending(loop->timer, NULL) &&
+	    curl_multi_timeout(loop->multi, &left_ms) == CURLM_OK && left_ms >= 0)
+		set_timer(loop, left_ms);
 }
 
 /* ---- from libcurl ---- */
@@ -85,7 +98,9 @@ static int on_socket_wish(CURL *easy, curl_socket_t fd, int wish, void *arg, voi
 			event = NULL;
 		}
 	}
-	curl_multi_assign(loop->multi, fd, event);
+	/* What libcurl does not know it could not give back. */
+	if (curl_multi_assign(loop->multi, fd, event) != CURLM_OK && event != NULL)
+		event_free(event);
 	return 0;
 }
 
@@ -96,8 +111,9 @@ static int on_timer_wish(CURLM *multi, long timeout_ms, void *arg)
 		event_del(loop->timer);
 		return 0;
 	}
-	struct timeval wait = { timeout_ms / 1000, (timeout_ms % 1000) * 1000 };
-	return event_add(loop->timer, &wait);
+	/* A failure told to libcurl would be the end of all its transfers, now and later. */
+	set_timer(loop, timeout_ms);
+	return 0;
 }
 
 /* ---- the life of a loop ---- */

@@ -147,7 +147,8 @@ static void agent_turn(struct agent *agent)
 	int64_t wait_ms = wake_ms > now_ms ? wake_ms - now_ms : 0;
 	struct timeval wait = { .tv_sec = (time_t)(wait_ms / 1000),
 		                .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000) };
-	event_add(agent->turn_event, &wait);
+	if (event_add(agent->turn_event, &wait) != 0)
+		agent_wake(agent); /* Early rather than never. */
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)

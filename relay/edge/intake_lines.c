@@ -29,6 +29,7 @@
 #define READ_STEP         65536u
 #define TAIL_SIZE         256u
 #define REFUSED_MAX_BYTES (1 << 20)
+#define UNWATCHED_MS      1000 /* Between two looks where nobody says that there is something. */
 
 struct lines {
 	struct intake intake; /* First: lines are an intake. */
@@ -369,8 +370,8 @@ static void lines_fill(struct intake *intake, struct intake_queue *queue, int64_
 		if (got == GOT_END && follow(lines, queue))
 			continue;
 		if (got == GOT_NOTHING && lines->event != NULL) {
-			(void)event_add(lines->event, NULL);
-			*out_wake_ms = INT64_MAX;
+			bool watched = event_add(lines->event, NULL) == 0;
+			*out_wake_ms = watched ? INT64_MAX : now_ms + UNWATCHED_MS;
 		}
 		if (queue->count > 0)
 			*out_wake_ms = now_ms;

@@ -134,6 +134,8 @@ void conn_set_timer(struct conn *conn)
 		                .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000) };
 	if (event_add(&conn->timer, &wait) == 0)
 		conn->timer_ms = due_ms;
+	else
+		event_active(&conn->timer, EV_TIMEOUT, 0); /* Early rather than never. */
 }
 
 void conn_schedule(struct conn *conn)
@@ -143,8 +145,8 @@ void conn_schedule(struct conn *conn)
 	if (!list_is_empty(&conn->work_node))
 		return;
 	/* A timer, not event_active(): the other sockets get their turn before it fires. */
-	if (list_is_empty(&net->work))
-		(void)event_add(net->turn_event, &at_once);
+	if (list_is_empty(&net->work) && event_add(net->turn_event, &at_once) != 0)
+		event_active(net->turn_event, EV_TIMEOUT, 0);
 	list_append(&net->work, &conn->work_node);
 }
 

@@ -254,15 +254,16 @@ static void set_timer(struct listener *listener)
 	wait_ms = wait_ms < 0 ? 0 : wait_ms;
 	struct timeval wait = { .tv_sec = (time_t)(wait_ms / 1000),
 		                .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000) };
-	(void)event_add(&listener->timer, &wait);
+	if (event_add(&listener->timer, &wait) != 0)
+		event_active(&listener->timer, EV_TIMEOUT, 0); /* Early rather than never. */
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *listener = arg;
 	if (listener->rest_until_ms != 0 && listener->rest_until_ms <= now_ms(listener)) {
-		listener->rest_until_ms = 0;
-		(void)event_add(&listener->accept_event, NULL);
+		bool accepting = event_add(&listener->accept_event, NULL) == 0;
+		listener->rest_until_ms = accepting ? 0 : now_ms(listener) + REST_MS;
 	}
 	expire(listener);
 	admit_waiting(listener);

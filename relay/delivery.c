@@ -323,7 +323,8 @@ static void delivery_turn(evutil_socket_t fd, short what, void *arg)
 	tell_status(delivery, now_ms);
 	int64_t wait_ms = wake_ms > now_ms ? wake_ms - now_ms : 0;
 	struct timeval wait = { .tv_sec = wait_ms / 1000, .tv_usec = (wait_ms % 1000) * 1000 };
-	(void)evtimer_add(delivery->turn_timer, &wait);
+	if (evtimer_add(delivery->turn_timer, &wait) != 0)
+		event_active(delivery->turn_timer, EV_TIMEOUT, 0); /* Early rather than never. */
 }
 
 static void on_mailbox(evutil_socket_t fd, short what, void *arg)
@@ -554,7 +555,7 @@ bool delivery_start(struct delivery **out_delivery, const struct delivery_option
 	    !mailbox_new(&delivery->replies, REPLIES_MAX, err) ||
 	    !read_receipt_key(delivery, options->config, err) ||
 	    !delivery_load_lane(delivery, err) || !open_events(delivery, err) ||
-	    !delivery_open_mainchain(delivery, err) || !delivery_op_classes(delivery, err))
+	    !delivery_open_mainchain(delivery, err))
 		goto fail;
 	int failed = pthread_create(&delivery->thread, NULL, run, delivery);
 	if (failed != 0) {

@@ -148,9 +148,27 @@ static void go_on_stopping(struct gateway *gateway)
 	}
 }
 
+/* P7: what the disk did not take is not there, and nothing is tried again. */
+static void on_store_failed(const struct err *err, void *arg)
+{
+	log_error("store-failed", "detail=\"%s\" action=\"exit %d\"", err->message, EXIT_STORE_IO);
+	_exit(EXIT_STORE_IO);
+}
+
+/* The writer says at once that the store failed; a reader leaves it poisoned. */
+static void end_if_disk_failed(struct gateway *gateway)
+{
+	struct err err;
+	if (!spool_is_poisoned(gateway->spool))
+		return;
+	err_set(&err, ZR_IO, "the store could not be read");
+	on_store_failed(&err, NULL);
+}
+
 void gateway_turn(struct gateway *gateway)
 {
 	uint64_t stored = gateway->counters.batches_stored;
+	end_if_disk_failed(gateway);
 	run_commits(gateway);
 	(void)intake_turn(gateway->intake);
 	run_notices(gateway);
@@ -225,13 +243,6 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 }
 
 /* ---- starting ---- */
-
-/* P7: what the disk did not take is not there, and nothing is tried again. */
-static void on_store_failed(const struct err *err, void *arg)
-{
-	log_error("store-failed", "detail=\"%s\" action=\"exit %d\"", err->message, EXIT_STORE_IO);
-	_exit(EXIT_STORE_IO);
-}
 
 /* One descriptor per link, and some more. Too low a hard limit is said, not hidden. */
 static void raise_descriptor_limit(const struct config *config)
@@ -411,6 +422,11 @@ static bool watch(struct gateway *gateway, struct event **out_event, int fd, sho
 	return true;
 }
 
+static bool await(struct event *event, const struct timeval *every, struct err *err)
+{
+	return event_add(event, every) == 0 || err_set(err, ZR_NO_MEMORY, "event");
+}
+
 static bool start_events(struct gateway *gateway, struct err *err)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
@@ -422,19 +438,17 @@ static bool start_events(struct gateway *gateway, struct err *err)
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
 		if (!watch(gateway, &gateway->mailbox_events[i], fds[i], EV_READ | EV_PERSIST,
 		           on_wake, err) ||
-		    event_add(gateway->mailbox_events[i], NULL) != 0)
+		    !await(gateway->mailbox_events[i], NULL, err))
 			return false;
 	}
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
 		if (!watch(gateway, &gateway->signal_events[i], signals[i], EV_SIGNAL | EV_PERSIST,
 		           on_signal, err) ||
-		    event_add(gateway->signal_events[i], NULL) != 0)
+		    !await(gateway->signal_events[i], NULL, err))
 			return false;
 	}
 	const struct timeval tick = { GATEWAY_TICK_MS / 1000, (GATEWAY_TICK_MS % 1000) * 1000 };
-	if (event_add(gateway->tick_event, &tick) != 0)
-		return err_set(err, ZR_UNAVAILABLE, "timer");
-	return true;
+	return await(gateway->tick_event, &tick, err);
 }
 
 static bool start_delivery(struct gateway *gateway, struct err *err)

@@ -319,34 +319,36 @@ static void refuse_place(struct session_chain *place, Zonerelay__Link__ChainStat
 	               (int)sizeof(place->refused_reason) - 1, reason);
 }
 
-static void greet_chain(struct session *session, struct session_chain *place,
-                        const Zonerelay__Link__ChainHello *hello)
+/* False: we cannot say anything about the chain now, and the whole hello is to come again. */
+static bool greet_chain(struct session *session, struct session_chain *place,
+                        const Zonerelay__Link__ChainHello *hello, struct err *err)
 {
 	struct links *links = session->links;
 	const struct chain_config *config = config_chain(links->options.config, hello->name);
 	struct hash epoch;
-	struct err err;
 	(void)snprintf(place->name, sizeof(place->name), "%s", hello->name);
 	if (config == NULL ||
 	    !hash_from_bytes(&epoch, (struct bytes){ hello->epoch.data, hello->epoch.len })) {
 		refuse_place(place, CHAIN_STATE(UNKNOWN), "no such chain in the zone file");
-		return;
+		return true;
 	}
 	if (!config_chain_grants(config, session->agent)) {
 		log_warn("chain-denied", "chain=%s agent=%s", hello->name, session->agent);
 		refuse_place(place, CHAIN_STATE(DENIED), "not granted to this agent");
-		return;
+		return true;
 	}
 	struct chain *chain;
-	if (!chains_find(links->options.chains, hello->name, &epoch, &chain, &err)) {
+	if (!chains_find(links->options.chains, hello->name, &epoch, &chain, err)) {
+		if (err_fate(err->code) != ERR_REJECT)
+			return false; /* Our trouble; the chain may be as well known as any. */
 		log_warn("chain-unknown", "chain=%s agent=%s detail=\"%s\"", hello->name,
-		         session->agent, err.message);
-		refuse_place(place, CHAIN_STATE(UNKNOWN), err.message);
-		return;
+		         session->agent, err->message);
+		refuse_place(place, CHAIN_STATE(UNKNOWN), err->message);
+		return true;
 	}
 	if (carrier_of_link(chain, session->number) != NULL) {
 		refuse_place(place, CHAIN_STATE(DENIED), "named twice");
-		return;
+		return true;
 	}
 	place->chain = chain;
 	place->has_blocks = hello->has_blocks;
@@ -363,6 +365,7 @@ static void greet_chain(struct session *session, struct session_chain *place,
 	uint64_t priority = config->class->priority;
 	if (priority > session->share.weight)
 		session->share.weight = (uint32_t)priority;
+	return true;
 }
 
 static bool places_new(struct session *session, size_t count)
@@ -489,8 +492,16 @@ void session_on_hello(struct session *session, const Zonerelay__Link__Hello *hel
 		return;
 	}
 	session_opened(session);
-	for (size_t i = 0; i < hello->n_chains; i++)
-		greet_chain(session, &session->chains[i], hello->chains[i]);
+	for (size_t i = 0; i < hello->n_chains; i++) {
+		struct err err;
+		if (!greet_chain(session, &session->chains[i], hello->chains[i], &err)) {
+			log_error("hello-not-answered", "agent=%s chain=%s detail=\"%s\"",
+			          session->agent, hello->chains[i]->name, err.message);
+			session_goodbye(session, GOODBYE(BUSY), jittered_ms(RETRY_LONG_MS),
+			                "the gateway cannot look at its chains now");
+			return;
+		}
+	}
 	share_want(&links->share, &session->share);
 	links_grant(links);
 	if (!send_welcome(session)) {

@@ -203,6 +203,14 @@ static void drop_followers(struct batch *batch)
 	admission_cut(&chain->admission);
 }
 
+/* The line is cut first: what the refusal names as next is this batch, not the one behind it. */
+static void try_later(struct batch *batch, const char *detail)
+{
+	drop_followers(batch);
+	batch_refuse(batch, REASON(BUSY), ACTION(RETRY_AFTER), detail);
+	batch_end(batch);
+}
+
 /* ---- workers ---- */
 
 static bool fill_job(struct batch *batch, struct err *err)
@@ -274,9 +282,7 @@ void batch_send_to_worker(struct batch *batch)
 	if (!fill_job(batch, &err)) {
 		log_error("batch-unverifiable", "chain=%s detail=\"%s\"", batch->chain->id.name,
 		          err.message);
-		batch_refuse(batch, REASON(BUSY), ACTION(RETRY_AFTER), err.message);
-		drop_followers(batch);
-		batch_end(batch);
+		try_later(batch, err.message);
 		return;
 	}
 	if (verify_pool_put(intake->options.verify, &batch->job))
@@ -467,13 +473,6 @@ static void refuse_bad(struct batch *batch)
 		return;
 	}
 	assert(false);
-}
-
-static void try_later(struct batch *batch, const char *detail)
-{
-	batch_refuse(batch, REASON(BUSY), ACTION(RETRY_AFTER), detail);
-	drop_followers(batch);
-	batch_end(batch);
 }
 
 static void append(struct batch *batch, const struct facts *facts)

@@ -40,7 +40,7 @@ struct call {
 	bool in_doubt;       /* One of the attempts may have arrived. */
 };
 
-/* A loop whose connections were made with files that are no longer in force. */
+/* A loop whose connections were made with files that are no longer in force, or that is spoiled. */
 struct retired_loop {
 	struct list_node node;
 	struct http_loop *loop;
@@ -51,6 +51,7 @@ struct mainchain {
 	struct http_settings *settings; /* Owned. */
 	struct http_loop *loop;         /* Owned. */
 	struct list_node retired;       /* Owned. */
+	bool loop_spoiled;              /* loop is to be replaced. */
 	struct event *turn;             /* Starts what waits. Owned. */
 	struct endpoints endpoints;
 	uint32_t generation; /* One more with each change of the list of endpoints. */
@@ -198,6 +199,9 @@ static void on_done(CURL *easy, CURLcode result, void *arg)
 	/* A reload may have changed the list of endpoints since. */
 	bool endpoint_known = call->generation == mainchain->generation;
 	struct http_answer answer = HTTP_ANSWER_EMPTY;
+	/* Out of memory libcurl may leave a connection behind for which later transfers wait. */
+	if (result == CURLE_OUT_OF_MEMORY && call->loop == mainchain->loop)
+		mainchain->loop_spoiled = true;
 	read_attempt(call, result, &answer);
 	if (endpoint_known) {
 		count_traffic(call);
@@ -217,6 +221,33 @@ static void on_done(CURL *easy, CURLcode result, void *arg)
 	}
 	http_answer_fini(&answer);
 	wake(mainchain);
+}
+
+/* ---- loops ---- */
+
+/* As many calls at once, each on its own connection where HTTP/2 does not share one. */
+static bool make_loop(struct mainchain *mainchain, uint32_t in_flight_max,
+                      struct http_loop **out_loop, struct err *err)
+{
+	return http_loop_new(out_loop, mainchain->base, in_flight_max, on_done, mainchain, err);
+}
+
+/* Calls under way end where they began; the next ones use new connections. */
+static bool replace_loop(struct mainchain *mainchain, uint32_t in_flight_max, struct err *err)
+{
+	struct http_loop *loop;
+	struct retired_loop *retired = calloc(1, sizeof(*retired));
+	if (retired == NULL)
+		return err_set(err, ZR_NO_MEMORY, "a retired loop");
+	if (!make_loop(mainchain, in_flight_max, &loop, err)) {
+		free(retired);
+		return false;
+	}
+	retired->loop = mainchain->loop;
+	list_append(&mainchain->retired, &retired->node);
+	mainchain->loop = loop;
+	mainchain->loop_spoiled = false;
+	return true;
 }
 
 /* ---- a turn ---- */
@@ -282,6 +313,9 @@ static void free_retired(struct mainchain *mainchain)
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
 	struct mainchain *mainchain = arg;
+	/* Where that needs memory, too: the next turn tries again. */
+	if (mainchain->loop_spoiled)
+		(void)!replace_loop(mainchain, mainchain->settings->in_flight_max, NULL);
 	while (mainchain->running_count < mainchain->settings->in_flight_max) {
 		struct list_node *node = list_pop(&mainchain->waiting);
 		if (node == NULL)
@@ -305,13 +339,6 @@ static void use_endpoints(struct mainchain *mainchain)
 	mainchain->endpoints.count = mainchain->settings->url_count;
 	for (size_t i = 0; i < mainchain->endpoints.count; i++)
 		mainchain->endpoints.items[i].status.url = mainchain->settings->urls[i];
-}
-
-/* As many calls at once, each on its own connection where HTTP/2 does not share one. */
-static bool make_loop(struct mainchain *mainchain, uint32_t in_flight_max,
-                      struct http_loop **out_loop, struct err *err)
-{
-	return http_loop_new(out_loop, mainchain->base, in_flight_max, on_done, mainchain, err);
 }
 
 static void http_close(struct mainchain *mainchain)
@@ -374,13 +401,11 @@ static bool http_reload(struct mainchain *mainchain, const struct mainchain_opti
                         struct err *err)
 {
 	struct http_settings *settings = NULL;
-	struct http_loop *loop = NULL;
-	struct retired_loop *retired = calloc(1, sizeof(*retired));
-	if (retired == NULL)
-		return err_set(err, ZR_NO_MEMORY, "main chain %s", options->name);
 	if (!http_settings_new(&settings, options, err) ||
-	    !make_loop(mainchain, options->in_flight_max, &loop, err))
-		goto fail;
+	    !replace_loop(mainchain, options->in_flight_max, err)) {
+		http_settings_free(settings);
+		return err_wrap(err, "reload");
+	}
 
 	if (!http_settings_same_urls(settings, mainchain->settings)) {
 		memset(mainchain->endpoints.items, 0, sizeof(mainchain->endpoints.items));
@@ -389,16 +414,8 @@ static bool http_reload(struct mainchain *mainchain, const struct mainchain_opti
 	http_settings_free(mainchain->settings);
 	mainchain->settings = settings;
 	use_endpoints(mainchain);
-	retired->loop = mainchain->loop;
-	list_append(&mainchain->retired, &retired->node);
-	mainchain->loop = loop;
 	wake(mainchain);
 	return true;
-
-fail:
-	http_settings_free(settings);
-	free(retired);
-	return err_wrap(err, "reload");
 }
 
 /* ---- the interface: calls ---- */

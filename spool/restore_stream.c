@@ -264,19 +264,14 @@ static bool settle_all(struct restore *restore, struct err *err)
 
 /* ---- beginning and end ---- */
 
-static bool begin_restore(struct restore *restore, struct err *err)
+static void begin_restore(struct restore *restore)
 {
-	struct txn txn;
-	struct spool_key key = spool_key_name(SPOOL_META_UNFINISHED);
 	struct spool_totals *totals = &restore->recount.totals;
 	totals->arrival_next = 1;
 	totals->quarantine_next = 1;
 	totals->evidence_next = 1;
 	totals->tombstone_next = 1;
 	totals->audit_next = 1;
-	txn_begin(&txn, restore->store, TXN_WRITE);
-	txn_put(&txn, SPOOL_META, spool_key_bytes(&key), BYTES_LITERAL("restore"));
-	return txn_commit(&txn, err);
 }
 
 static bool end_restore(struct restore *restore, struct err *err)
@@ -310,8 +305,9 @@ static bool fill_store(struct restore *restore, struct err *err)
 	struct store_options options = { .dir = restore->options->dir,
 		                         .format = &spool_format,
 		                         .mode = STORE_WRITE };
-	bool ok = store_open(&restore->store, &options, err) && begin_restore(restore, err) &&
-	          read_rows(restore, err) && settle_all(restore, err) && end_restore(restore, err);
+	begin_restore(restore);
+	bool ok = store_open(&restore->store, &options, err) && read_rows(restore, err) &&
+	          settle_all(restore, err) && end_restore(restore, err);
 	store_close(restore->store);
 	if (!ok)
 		store_remove(restore->options->dir);
@@ -323,6 +319,7 @@ bool spool_restore(const struct spool_restore_options *options,
 {
 	struct restore restore = { .options = options,
 		                   .in = { .fd = options->fd, .row = BUFFER_EMPTY } };
+	struct spool_key unfinished = spool_key_name(SPOOL_META_UNFINISHED);
 	bool ok = !spool_exists(options->dir) || err_set(err, ZR_STATE, "there is a store already");
 	ok = ok && stream_head_get(&restore.in, &restore.head, err) &&
 	     store_create(&(struct store_create_options){ .dir = options->dir,
@@ -330,7 +327,10 @@ bool spool_restore(const struct spool_restore_options *options,
 	                                                  .size_bytes = options->size_bytes,
 	                                                  .allocate = options->allocate,
 	                                                  .uuid = restore.head.uuid,
-	                                                  .now_ms = options->now_ms },
+	                                                  .now_ms = options->now_ms,
+	                                                  .first = { SPOOL_META,
+	                                                             spool_key_bytes(&unfinished),
+	                                                             BYTES_LITERAL("restore") } },
 	                  err) &&
 	     fill_store(&restore, err);
 	stream_in_fini(&restore.in);

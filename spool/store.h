@@ -54,6 +54,12 @@ struct store_create_options {
 	bool allocate;
 	const uint8_t *uuid; /* STORE_UUID_SIZE bytes to keep (restore); NULL: a new random one. */
 	int64_t now_ms;      /* Unix time, kept as the time of creation. */
+	/* A row that is there as soon as the store is: what is not to be taken for a finished one says
+	 * so from the first moment on. No key: none. */
+	struct {
+		unsigned table;
+		struct bytes key, value;
+	} first;
 };
 
 /* Makes an empty store, whole and synced with its folder and the parent, or none at all.

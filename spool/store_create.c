@@ -46,33 +46,50 @@ bool store_identity_decode(struct bytes value, struct store_identity *out_identi
 	return true;
 }
 
+/* Takes value, which gets its checksum. */
+static int put_row(MDB_txn *txn, MDB_dbi dbi, unsigned table, struct bytes key,
+                   struct buffer *take_value)
+{
+	struct bytes content = buffer_bytes(take_value);
+	buffer_put_u32(take_value, store_crc(table, key, &content, 1));
+	struct err ignored;
+	if (!buffer_ok(take_value, &ignored))
+		return ENOMEM;
+	MDB_val k = { key.size, (void *)(uintptr_t)key.data };
+	MDB_val data = { take_value->size, take_value->data };
+	int rc = mdb_put(txn, dbi, &k, &data, 0);
+	buffer_fini(take_value);
+	return rc;
+}
+
 int store_put_identity(MDB_txn *txn, MDB_dbi dbi, const struct store_identity *identity)
 {
 	struct buffer value = BUFFER_EMPTY;
 	store_identity_encode(identity, &value);
-	struct bytes content = buffer_bytes(&value);
-	buffer_put_u32(&value, store_crc(STORE_IDENTITY_ID, BYTES_LITERAL(STORE_IDENTITY_KEY),
-	                                 &content, 1));
-	struct err ignored;
-	if (!buffer_ok(&value, &ignored))
-		return ENOMEM;
-	MDB_val key = { sizeof(STORE_IDENTITY_KEY) - 1, (void *)STORE_IDENTITY_KEY };
-	MDB_val data = { value.size, value.data };
-	int rc = mdb_put(txn, dbi, &key, &data, 0);
-	buffer_fini(&value);
-	return rc;
+	return put_row(txn, dbi, STORE_IDENTITY_ID, BYTES_LITERAL(STORE_IDENTITY_KEY), &value);
 }
 
-static int create_tables(MDB_env *env, const struct store_format *format,
+static int put_first(MDB_txn *txn, MDB_dbi dbi, const struct store_create_options *options)
+{
+	struct buffer value = BUFFER_EMPTY;
+	buffer_put(&value, options->first.value);
+	return put_row(txn, dbi, options->first.table, options->first.key, &value);
+}
+
+static int create_tables(MDB_env *env, const struct store_create_options *options,
                          const struct store_identity *identity)
 {
+	const struct store_format *format = options->format;
 	MDB_txn *txn;
 	MDB_dbi dbi;
 	int rc = mdb_txn_begin(env, NULL, 0, &txn);
 	if (rc != 0)
 		return rc;
-	for (size_t i = 0; rc == 0 && i < format->table_count; i++)
+	for (size_t i = 0; rc == 0 && i < format->table_count; i++) {
 		rc = mdb_dbi_open(txn, format->tables[i], MDB_CREATE, &dbi);
+		if (rc == 0 && options->first.key.size > 0 && options->first.table == i)
+			rc = put_first(txn, dbi, options);
+	}
 	if (rc == 0)
 		rc = mdb_dbi_open(txn, STORE_IDENTITY_TABLE, MDB_CREATE, &dbi);
 	if (rc == 0)
@@ -84,7 +101,7 @@ static int create_tables(MDB_env *env, const struct store_format *format,
 	return mdb_txn_commit(txn);
 }
 
-static bool write_tables(const char *path, const struct store_format *format,
+static bool write_tables(const char *path, const struct store_create_options *options,
                          const struct store_identity *identity, struct err *err)
 {
 	MDB_env *env = NULL;
@@ -96,7 +113,7 @@ static bool write_tables(const char *path, const struct store_format *format,
 	if (rc == 0)
 		rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
 	if (rc == 0)
-		rc = create_tables(env, format, identity);
+		rc = create_tables(env, options, identity);
 	if (rc == 0)
 		rc = mdb_env_sync(env, 1);
 	mdb_env_close(env);
@@ -166,7 +183,7 @@ static bool make(const struct store_create_options *options, struct err *err)
 	    !store_path(path, options->dir, STORE_DATA_NAME, err))
 		return false;
 	unlink(new_path); /* Of an attempt that was cut short. */
-	if (!write_tables(new_path, options->format, &identity, err))
+	if (!write_tables(new_path, options, &identity, err))
 		goto fail;
 	FAULT_POINT(STORE_MAKING);
 	if (!store_inherit_owner(new_path, options->dir, err) ||

@@ -70,19 +70,41 @@ static bool write_all(int fd, struct bytes bytes, struct err *err)
 	return true;
 }
 
-/* Creates path with exactly this content, on the disk when it returns. */
-static bool write_synced(const char *path, struct bytes bytes, unsigned mode, struct err *err)
+/* -1: err. */
+static int create(const char *path, unsigned mode, struct err *err)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, (mode_t)mode);
-	if (fd < 0)
-		return err_set(err, ZR_UNAVAILABLE, "create %s: %s", path, strerror(errno));
+	if (fd < 0) {
+		err_set(err, ZR_UNAVAILABLE, "create %s: %s", path, strerror(errno));
+		return -1;
+	}
 	/* The umask, or a file left by a crash, may have given it another mode. */
-	bool ok = fchmod(fd, (mode_t)mode) == 0 || write_failed(err, "chmod");
-	ok = ok && write_all(fd, bytes, err);
-	ok = ok && (fsync(fd) == 0 || write_failed(err, "fsync"));
+	if (fchmod(fd, (mode_t)mode) == 0)
+		return fd;
+	(void)write_failed(err, "chmod");
+	(void)close(fd);
+	return -1;
+}
+
+/* Closes fd; true where all that was written is on the disk. */
+static bool sync_and_close(int fd, struct err *err)
+{
+	bool ok = fsync(fd) == 0 || write_failed(err, "fsync");
 	if (close(fd) != 0 && ok)
 		ok = write_failed(err, "close");
 	return ok;
+}
+
+/* Creates path with exactly this content, on the disk when it returns. */
+static bool write_synced(const char *path, struct bytes bytes, unsigned mode, struct err *err)
+{
+	int fd = create(path, mode, err);
+	if (fd < 0)
+		return false;
+	if (write_all(fd, bytes, err))
+		return sync_and_close(fd, err);
+	(void)close(fd);
+	return false;
 }
 
 /* The rename is in the directory, so the directory has to reach the disk too. */
@@ -104,24 +126,61 @@ static bool sync_directory_of(const char *path, struct err *err)
 	return ok;
 }
 
+static bool temporary_of(const char *path, char temporary[static PATH_MAX], struct err *err)
+{
+	int size = snprintf(temporary, PATH_MAX, "%s.tmp", path);
+	return (size >= 0 && size < PATH_MAX) ||
+	       err_set(err, ZR_INVALID, "%s: path is too long", path);
+}
+
+/* Gives what was written under the other name, if it is whole, its own; takes it away if not. */
+static bool settle(const char *temporary, const char *path, bool whole, struct err *err)
+{
+	FAULT_POINT(FILE_RENAMING);
+	if (whole && rename(temporary, path) != 0)
+		whole = err_set(err, ZR_UNAVAILABLE, "rename: %s", strerror(errno));
+	FAULT_POINT(FILE_RENAMED);
+	if (!whole)
+		(void)unlink(temporary);
+	return (whole && sync_directory_of(path, err)) || err_wrap(err, "%s", path);
+}
+
 bool file_write_atomic(const char *path, struct bytes bytes, unsigned mode, struct err *err)
 {
 	char temporary[PATH_MAX];
-	int size = snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-	if (size < 0 || (size_t)size >= sizeof(temporary))
-		return err_set(err, ZR_INVALID, "%s: path is too long", path);
+	if (!temporary_of(path, temporary, err))
+		return false;
+	return settle(temporary, path, write_synced(temporary, bytes, mode, err), err);
+}
 
-	if (!write_synced(temporary, bytes, mode, err))
-		goto fail;
-	FAULT_POINT(FILE_RENAMING);
-	if (rename(temporary, path) != 0) {
-		err_set(err, ZR_UNAVAILABLE, "rename: %s", strerror(errno));
-		goto fail;
-	}
-	FAULT_POINT(FILE_RENAMED);
-	return sync_directory_of(path, err) || err_wrap(err, "%s", path);
+/* ---- piece by piece ---- */
 
-fail:
-	(void)unlink(temporary);
-	return err_wrap(err, "%s", path);
+bool file_begin(struct file_out *out, const char *path, unsigned mode, struct err *err)
+{
+	char temporary[PATH_MAX];
+	if (!temporary_of(path, temporary, err))
+		return false;
+	if (access(path, F_OK) == 0)
+		return err_set(err, ZR_STATE, "%s: there is such a file already", path);
+	int fd = create(temporary, mode, err);
+	if (fd < 0)
+		return false;
+	*out = (struct file_out){ .path = path, .fd = fd };
+	return true;
+}
+
+bool file_finish(struct file_out *out, struct err *err)
+{
+	char temporary[PATH_MAX];
+	bool whole = sync_and_close(out->fd, err);
+	return temporary_of(out->path, temporary, err) && settle(temporary, out->path, whole, err);
+}
+
+void file_abandon(struct file_out *out)
+{
+	char temporary[PATH_MAX];
+	struct err ignored;
+	(void)close(out->fd);
+	if (temporary_of(out->path, temporary, &ignored))
+		(void)unlink(temporary);
 }

@@ -12,4 +12,17 @@ bool file_read(const char *path, size_t size_max, struct buffer *out, struct err
 bool file_write_atomic(const char *path, struct bytes bytes, unsigned mode,
                        struct err *err) MUST_CHECK;
 
+/* A new file that is written piece by piece: it has its name once it is whole and on the disk, and
+ * what is cut short is left as path.tmp, which the next attempt replaces. */
+struct file_out {
+	const char *path; /* Borrowed until it is finished or abandoned. */
+	int fd;           /* Write here. */
+};
+
+/* Errors: ZR_STATE  path is there already.  ZR_UNAVAILABLE  path.tmp cannot be created. */
+bool file_begin(struct file_out *out, const char *path, unsigned mode, struct err *err) MUST_CHECK;
+/* Ends it, whatever comes of it. */
+bool file_finish(struct file_out *out, struct err *err) MUST_CHECK;
+void file_abandon(struct file_out *out);
+
 #endif

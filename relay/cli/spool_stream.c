@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "relay/base/clock.h"
+#include "relay/base/file.h"
 #include "relay/cli/cli.h"
 #include "relay/cli/print.h"
 #include "spool/chains.h"
@@ -65,29 +66,24 @@ int cli_spool_verify(struct cli *cli)
 
 /* ---- the record stream, out ---- */
 
-/* A new file, or standard output. -1: err. */
-static int open_out(const char *path, struct err *err)
+/* A new file, or standard output. */
+static bool open_out(struct file_out *out, const char *path, struct err *err)
 {
-	if (strcmp(path, "-") == 0)
-		return STDOUT_FILENO;
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		err_set(err, ZR_UNAVAILABLE, "%s: %s", path, strerror(errno));
-	return fd;
+	if (strcmp(path, "-") != 0)
+		return file_begin(out, path, 0600, err);
+	*out = (struct file_out){ .path = path, .fd = STDOUT_FILENO };
+	return true;
 }
 
 /* A stream is only there when it is on the disk; a torn one is taken away again. */
-static bool close_out(const char *path, int fd, bool good, struct err *err)
+static bool close_out(struct file_out *out, bool good, struct err *err)
 {
-	if (fd == STDOUT_FILENO)
+	if (out->fd == STDOUT_FILENO)
 		return good;
-	if (good && fsync(fd) != 0)
-		good = err_set(err, ZR_IO, "%s: %s", path, strerror(errno));
-	if (close(fd) != 0 && good)
-		good = err_set(err, ZR_IO, "%s: %s", path, strerror(errno));
-	if (!good)
-		(void)unlink(path);
-	return good;
+	if (good)
+		return file_finish(out, err);
+	file_abandon(out);
+	return false;
 }
 
 static int report_stream(const struct cli *cli, const char *what, const char *path,
@@ -124,18 +120,19 @@ static bool find_chain(const char *dir, const char *name, struct chain_key *out_
 	return found;
 }
 
-static int run_backup(struct cli *cli, struct spool_backup_options *options, const char *out)
+static int run_backup(struct cli *cli, struct spool_backup_options *options, const char *path)
 {
 	struct spool_stream_result result;
+	struct file_out out;
 	struct err err;
-	options->fd = open_out(out, &err);
-	if (options->fd < 0)
+	if (!open_out(&out, path, &err))
 		return cli_fail(cli, &err);
+	options->fd = out.fd;
 	bool good = spool_backup(options, &result, &err);
 	cli_progress_end();
-	if (!close_out(out, options->fd, good, &err))
+	if (!close_out(&out, good, &err))
 		return cli_fail(cli, &err);
-	return report_stream(cli, "backed up", out, &result);
+	return report_stream(cli, "backed up", path, &result);
 }
 
 int cli_spool_backup(struct cli *cli)
@@ -162,21 +159,21 @@ int cli_spool_backup(struct cli *cli)
 int cli_spool_salvage(struct cli *cli)
 {
 	const char *dir = cli_spool_dir(cli, 0);
-	const char *out = cli_option(cli, OPTION_OUT);
+	const char *path = cli_option(cli, OPTION_OUT);
 	struct spool_salvage_result result;
+	struct file_out out;
 	struct err err;
 	if (dir == NULL)
 		return cli_refuse_spool(cli);
-	int fd = open_out(out, &err);
-	if (fd < 0)
+	if (!open_out(&out, path, &err))
 		return cli_fail(cli, &err);
 	struct spool_progress progress = cli_progress();
-	bool good = spool_salvage(dir, fd, &progress, &result, &err);
+	bool good = spool_salvage(dir, out.fd, &progress, &result, &err);
 	cli_progress_end();
-	if (!close_out(out, fd, good, &err))
+	if (!close_out(&out, good, &err))
 		return cli_fail(cli, &err);
-	if (fd != STDOUT_FILENO)
-		cli_json(cli, json_pack("{s:s,s:I,s:I,s:I,s:I}", "file", out, "pages",
+	if (out.fd != STDOUT_FILENO)
+		cli_json(cli, json_pack("{s:s,s:I,s:I,s:I,s:I}", "file", path, "pages",
 		                        (json_int_t)result.page_count, "batches",
 		                        (json_int_t)result.batch_count, "damaged",
 		                        (json_int_t)result.damaged_count, "chains",

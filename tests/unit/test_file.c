@@ -175,6 +175,36 @@ static void a_path_that_is_too_long_is_refused(void **state)
 	assert_int_equal(err.code, ZR_INVALID);
 }
 
+static void a_file_written_piece_by_piece_has_its_name_when_it_is_whole(void **state)
+{
+	struct err err;
+	struct file_out out;
+	struct buffer read = BUFFER_EMPTY;
+	char path[128];
+	(void)snprintf(path, sizeof(path), "%s", in_folder("data"));
+	/* Of an attempt that was cut short: longer than what comes now. */
+	assert_true(file_write_atomic(in_folder("data.tmp"), BYTES_LITERAL("0123456"), 0600, &err));
+	assert_true(file_begin(&out, path, 0640, &err));
+	assert_int_equal(write(out.fd, "one ", 4), 4);
+	assert_int_not_equal(access(path, F_OK), 0);
+	assert_int_equal(write(out.fd, "two", 3), 3);
+	assert_true(file_finish(&out, &err));
+	assert_true(file_read(path, 100, &read, &err));
+	assert_true(bytes_equal(buffer_bytes(&read), BYTES_LITERAL("one two")));
+	buffer_fini(&read);
+	assert_int_not_equal(access(in_folder("data.tmp"), F_OK), 0);
+
+	assert_false(file_begin(&out, path, 0640, &err));
+	assert_int_equal(err.code, ZR_STATE);
+	assert_int_equal(unlink(path), 0);
+	assert_true(file_begin(&out, path, 0640, &err));
+	file_abandon(&out);
+	assert_int_not_equal(access(path, F_OK), 0);
+	assert_int_not_equal(access(in_folder("data.tmp"), F_OK), 0);
+	assert_false(file_begin(&out, "/nowhere/data", 0640, &err));
+	assert_int_equal(err.code, ZR_UNAVAILABLE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -186,6 +216,7 @@ int main(void)
 		cmocka_unit_test(a_failure_says_which_file_and_why),
 		cmocka_unit_test(a_write_that_fails_in_its_middle_is_taken_back),
 		cmocka_unit_test(a_path_that_is_too_long_is_refused),
+		cmocka_unit_test(a_file_written_piece_by_piece_has_its_name_when_it_is_whole),
 	};
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

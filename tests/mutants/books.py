@@ -181,9 +181,9 @@ MUTANTS = [
                         ledger_chain_append(ledger->chain, entries, count, buffer_bytes(&position), &number, err);
               buffer_fini(&position);
               if (!ok) return false;""",
-           ("source_ledger", "test_edge_alone.py::test_every_acknowledged_entry_is_in_the_ledger_after_kill_9")),
+           ("source_ledger",)),
     Mutant("line-read-again-after-a-restart", "P3", "spool/agent_ledger.c",
-           "txn_put(&txn, AGENT_POSITIONS, BYTES_OF(append->chain), append->position);",
+           "if (append->position.size > 0) txn_put(&txn, AGENT_POSITIONS, BYTES_OF(append->chain), append->position);",
            "",
            ("source_ledger",)),
 ]

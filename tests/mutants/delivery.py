@@ -95,7 +95,7 @@ MUTANTS = [
     Mutant("unfair-between-chains", "P6", "relay/anchor_plan.c",
            "class->cursor = run->chain; class->took_since_wrap = true;",
            "class->took_since_wrap = true;",
-           ("anchor_plan",)),
+           ("anchor_build",)),
     Mutant("anchor-without-a-limit", "P8", "relay/anchor_plan.c",
            "plan->block_count >= plan->limits.block_max ||",
            "",

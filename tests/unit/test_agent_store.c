@@ -140,6 +140,11 @@ static void entries_outlive_the_process_until_a_block_holds_them(void **state)
 	assert_int_equal(chain.entry_sealed, 5);
 	assert_int_equal(chain.open_bytes, 0);
 	assert_int_equal(chain.open_since_ms, 0);
+	/* No other block may hold them again. */
+	assert_true(agent_ledger_open_entries(fixture->store, &fixture->ledger, 9, 1000, &entries,
+	                                      NULL));
+	assert_int_equal(entries.count, 0);
+	agent_entries_fini(&entries);
 	struct buffer position = BUFFER_EMPTY;
 	assert_true(agent_position_get(fixture->store, &fixture->ledger, &position, NULL));
 	assert_memory_equal(position.data, "at 7", 4);

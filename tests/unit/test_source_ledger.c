@@ -5,6 +5,10 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include "adapters/sidechain/walk.h"
 #include "relay/base/crypto.h"
 #include "tests/unit/edge_fixture.h"
@@ -318,6 +322,70 @@ static void a_restart_reads_on_without_loss_or_repetition(void **state)
 	fixture_fini(&fixture);
 }
 
+/* ---- producers at the socket ---- */
+
+static int connect_producer(const struct edge_fixture *fixture)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", fixture->input);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static void put_entry(int fd, const char *text)
+{
+	uint8_t size[4];
+	put_be32(size, (uint32_t)strlen(text));
+	assert_int_equal(write(fd, size, sizeof(size)), sizeof(size));
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+}
+
+static int fail_commits(const char *point, void *arg)
+{
+	int *count = arg;
+	if (strcmp(point, "commit") != 0)
+		return 0;
+	++*count;
+	return EIO;
+}
+
+static void a_producer_is_told_when_its_entry_is_on_the_disk_and_not_before(void **state)
+{
+	struct edge_fixture fixture;
+	struct err err;
+	uint8_t answer[16];
+	set_up(&fixture, EDGE_INPUT_SOCKET);
+	int fd = connect_producer(&fixture);
+	put_entry(fd, "1 kWh");
+	for (int i = 0; i < 10; i++)
+		(void)fixture_turn(&fixture);
+	assert_int_equal(recv(fd, answer, sizeof(answer), MSG_DONTWAIT), 13);
+	assert_int_equal(get_be32(answer), 9);
+	assert_int_equal(answer[4], 0);
+	assert_int_equal(facts_of(&fixture).entry_next, 1);
+
+	int failed_count = 0;
+	int64_t wake_ms;
+	bool ok = true;
+	store_set_fault(agent_store_base(fixture.store), fail_commits, &failed_count);
+	put_entry(fd, "2 kWh");
+	for (int i = 0; ok && i < 1000; i++) {
+		(void)event_base_loop(fixture.base, EVLOOP_NONBLOCK);
+		ok = source_turn(fixture.source, fixture.clock.now_ms, &wake_ms, &err);
+	}
+	assert_false(ok);
+	assert_int_equal(err.code, ZR_IO);
+	assert_int_equal(failed_count, 1);
+	for (int i = 0; i < 10; i++)
+		(void)event_base_loop(fixture.base, EVLOOP_NONBLOCK);
+	assert_int_equal(recv(fd, answer, sizeof(answer), MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	close(fd);
+	fixture_fini(&fixture);
+}
+
 static void a_rotated_file_is_read_out_before_the_new_one(void **state)
 {
 	struct edge_fixture fixture;
@@ -452,6 +520,7 @@ int main(void)
 		cmocka_unit_test(a_store_too_small_for_its_blocks_is_refused),
 		cmocka_unit_test(a_line_that_is_too_long_is_skipped_whole),
 		cmocka_unit_test(a_restart_reads_on_without_loss_or_repetition),
+		cmocka_unit_test(a_producer_is_told_when_its_entry_is_on_the_disk_and_not_before),
 		cmocka_unit_test(a_rotated_file_is_read_out_before_the_new_one),
 		cmocka_unit_test(a_file_rotated_while_we_were_away_is_found_again),
 		cmocka_unit_test(a_file_that_was_cut_is_read_from_its_beginning),

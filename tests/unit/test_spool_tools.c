@@ -631,6 +631,42 @@ static void a_cut_or_changed_stream_leaves_no_store_behind(void **state)
 	drop_copy(&copy);
 }
 
+/* Each row carries its own checksum; that none is missing and none is there twice, only the end says. */
+static void a_stream_without_one_of_its_rows_is_not_restored(void **state)
+{
+	struct fixture *fixture = *state, copy;
+	struct err err;
+	struct test_chain chain = test_chain("tq-0001");
+	add_chain(fixture, &chain);
+	put_batch(fixture, &chain, 2);
+	anchor_all(fixture, &chain);
+	int fd = backup(fixture, NULL);
+	off_t size = lseek(fd, 0, SEEK_END);
+	uint8_t *stream = malloc((size_t)size);
+	assert_int_equal(pread(fd, stream, (size_t)size, 0), size);
+	/* Magic, kind, name, version, UUID, time, checksum. */
+	off_t at = 4 + 1 + 1 + stream[5] + 4 + STORE_UUID_SIZE + 8 + 4;
+	int row_count = 0;
+	while (stream[at] != 0xff) {
+		off_t next = at + 7 + get_be16(stream + at + 1) + (off_t)get_be32(stream + at + 3) +
+		             4; /* Its checksum. */
+		int without = temporary_file();
+		assert_int_equal(write(without, stream, (size_t)at), at);
+		assert_int_equal(write(without, stream + next, (size_t)(size - next)), size - next);
+		assert_int_equal(lseek(without, 0, SEEK_SET), 0);
+		MUST_FAIL(restore(&copy, without, &err), ZR_CORRUPT);
+		assert_false(spool_exists(copy.dir));
+		drop_copy(&copy);
+		close(without);
+		at = next;
+		row_count++;
+	}
+	assert_int_equal(at, size - 1 - 12);
+	assert_true(row_count > 4);
+	free(stream);
+	close(fd);
+}
+
 static void a_store_whose_restore_was_cut_short_is_not_opened(void **state)
 {
 	struct fixture *fixture = *state;
@@ -951,6 +987,7 @@ int main(void)
 		WITH_SPOOL(another_process_backs_up_what_is_open_here),
 		WITH_SPOOL(one_chain_is_exported_with_its_blocks_and_waits_to_be_adopted),
 		WITH_SPOOL(a_cut_or_changed_stream_leaves_no_store_behind),
+		WITH_SPOOL(a_stream_without_one_of_its_rows_is_not_restored),
 		WITH_SPOOL(a_store_whose_restore_was_cut_short_is_not_opened),
 		WITH_SPOOL(a_restore_into_too_little_room_fails_and_leaves_nothing),
 		WITH_SPOOL(salvage_finds_the_batches_of_a_store_without_a_tree),

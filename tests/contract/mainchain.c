@@ -736,7 +736,9 @@ static void with_mutual_tls_only_the_right_certificates_speak(void **state)
 	struct pki pki, other;
 	char ca[PKI_PATH_SIZE], certificate[PKI_PATH_SIZE], key[PKI_PATH_SIZE];
 	char other_ca[PKI_PATH_SIZE], client[PKI_PATH_SIZE], client_key[PKI_PATH_SIZE];
-	pki_init(&pki, "make_pki(folder).issue('client', '/CN=zone iii', None, 'clientAuth')");
+	pki_init(&pki, "(lambda pki: (pki.issue('client', '/CN=zone iii', None, 'clientAuth'),"
+	               " pki.issue('elsewhere', '/CN=elsewhere', 'DNS:elsewhere.example',"
+	               " 'serverAuth')))(make_pki(folder))");
 	pki_init(&other, "make_pki(folder)");
 	pki_path(&pki, "ca.pem", ca);
 	pki_path(&pki, "gateway.pem", certificate);
@@ -780,6 +782,15 @@ static void with_mutual_tls_only_the_right_certificates_speak(void **state)
 	assert_outcome(world_fence(world, lane.lane, 0), MAINCHAIN_OK);
 	assert_outcome(world_submit(world, &lane, &anchor), MAINCHAIN_INCLUDED);
 	(void)world_lookup_final(world, lane.lane, &anchor.key);
+
+	/* Whoever else has a certificate of that CA is not our main chain. */
+	world_kill(world);
+	pki_path(&pki, "elsewhere.pem", certificate);
+	pki_path(&pki, "elsewhere.key", key);
+	world_start(world);
+	(void)snprintf(url, sizeof(url), "https://127.0.0.1:%u", world->port);
+	assert_true(setup.adapter->reload(world->mainchain, &world->options, &err));
+	assert_outcome(world_submit(world, &lane, &anchor), MAINCHAIN_UNSENT);
 	world_anchor_fini(&anchor);
 	pki_fini(&pki);
 	pki_fini(&other);
@@ -875,6 +886,29 @@ static void an_answer_without_end_is_unknown_and_costs_little(void **state)
 	}
 }
 
+/* Wherever it leads: the zone file says who the main chain is. */
+static void nobody_sends_us_to_another_main_chain(void **state)
+{
+	needs_devchain();
+	struct chain_world *world = *state;
+	char head[256], url[64];
+	const char *urls[] = { url };
+	uint16_t port;
+	assert_outcome(world_head(world, 9), MAINCHAIN_OK);
+	(void)snprintf(head, sizeof(head),
+	               "HTTP/1.1 307 Go\r\nLocation: http://127.0.0.1:%u/v1/lanes/9/head\r\n"
+	               "Content-Length: 0\r\n\r\n",
+	               world->port);
+	pid_t pid = start_parrot(head, NULL, 0, &port);
+	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
+	world_disconnect(world);
+	world->options.endpoints = urls;
+	world_connect(world);
+	const struct world_answer *answer = world_head(world, 9);
+	end_parrot(pid);
+	assert_outcome(answer, MAINCHAIN_UNKNOWN);
+}
+
 static void what_a_proxy_refuses_to_connect_was_not_sent(void **state)
 {
 	needs_devchain();
@@ -935,6 +969,7 @@ static int run_contract(void)
 		TEST(the_token_is_read_again_when_its_file_changes),
 		TEST(a_reload_takes_new_options_or_keeps_the_old),
 		TEST(with_mutual_tls_only_the_right_certificates_speak),
+		TEST(nobody_sends_us_to_another_main_chain),
 		TEST(what_a_proxy_refuses_to_connect_was_not_sent),
 		TEST(an_answer_without_end_is_unknown_and_costs_little),
 	};

@@ -135,7 +135,7 @@ MUTANTS = [
     Mutant("redirects-followed", "P3", "adapters/mainchain/http_transfer.c",
            "SET(CURLOPT_FOLLOWLOCATION, 0L);",
            "SET(CURLOPT_FOLLOWLOCATION, 1L);",
-           ("contract_mainchain", "mainchain_http")),
+           ("contract_mainchain",)),
     Mutant("request-repeated-by-the-library", "P3", "adapters/mainchain/http_transfer.c",
            "SET(CURLOPT_FRESH_CONNECT, 1L);",
            "SET(CURLOPT_FRESH_CONNECT, 0L);",

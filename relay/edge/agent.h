@@ -54,6 +54,8 @@ struct edge_chain {
 	bool pruning;          /* There is more to delete. */
 	int64_t room_look_ms;  /* When its store's room is looked at again. */
 	char why_held[128];    /* The gateway's words. */
+	uint64_t told_next;    /* Where the last welcome said to go on, */
+	uint64_t told_partial; /* and how much of the batch there it had. */
 	uint64_t receipts_refused;
 };
 

@@ -214,6 +214,19 @@ static void want_dictionary(struct agent *agent, struct edge_chain *chain,
 		chain->dictionary_wanted_ms = agent_now_ms(agent);
 }
 
+/* Has the link before this one carried something that nobody had the time to answer? */
+static void look_for_progress(struct agent *agent, struct edge_chain *chain,
+                              const struct upload_welcome *facts)
+{
+	bool further = facts->next_height != chain->told_next
+	                       ? facts->next_height > chain->told_next
+	                       : facts->partial_size > chain->told_partial;
+	chain->told_next = facts->next_height;
+	chain->told_partial = facts->partial_size;
+	if (further)
+		redial_on_answer(&agent->link.redial);
+}
+
 void chain_welcome_on(struct agent *agent, size_t index,
                       const Zonerelay__Link__ChainWelcome *welcome)
 {
@@ -227,6 +240,7 @@ void chain_welcome_on(struct agent *agent, size_t index,
 	struct bytes partial = { welcome->partial_batch.data, welcome->partial_batch.len };
 	if (!hash_from_bytes(&facts.partial_batch, partial))
 		facts.partial_size = 0;
+	look_for_progress(agent, chain, &facts);
 	if (!pin_store(agent, chain, facts.grant))
 		return;
 	upload_on_welcome(agent->upload, index, &facts, agent_now_ms(agent));

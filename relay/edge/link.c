@@ -174,7 +174,6 @@ static void enter_up(struct edge_link *link)
 	enter(link, LINK_UP);
 	link->count++;
 	link->last_error[0] = '\0';
-	redial_on_welcome(&link->redial);
 }
 
 static void on_frame(struct conn *conn, struct bytes body, void *arg)

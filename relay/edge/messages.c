@@ -168,7 +168,10 @@ static void on_ping(struct agent *agent, const Zonerelay__Link__Ping *ping)
 static void on_pong(struct agent *agent, const Zonerelay__Link__Pong *pong)
 {
 	int64_t now_ms = agent_now_ms(agent);
-	if (heartbeat_on_pong(&agent->link.heartbeat, pong->number, now_ms) && pong->time_ms > 0)
+	if (!heartbeat_on_pong(&agent->link.heartbeat, pong->number, now_ms))
+		return;
+	redial_on_answer(&agent->link.redial);
+	if (pong->time_ms > 0)
 		gateway_time_on(agent, pong->time_ms);
 }
 
@@ -189,9 +192,11 @@ void message_on(struct agent *agent, const Zonerelay__Link__Frame *frame)
 {
 	switch (frame->body_case) {
 	case ZONERELAY__LINK__FRAME__BODY_ACK:
+		redial_on_answer(&agent->link.redial);
 		on_ack(agent, frame->ack);
 		return;
 	case ZONERELAY__LINK__FRAME__BODY_REJECT:
+		redial_on_answer(&agent->link.redial);
 		on_reject(agent, frame->reject);
 		return;
 	case ZONERELAY__LINK__FRAME__BODY_ANCHORED:

@@ -41,20 +41,30 @@ void redial_on_failed(struct redial *redial, int64_t now_ms)
 		redial->rounds++;
 }
 
-void redial_on_welcome(struct redial *redial)
+void redial_on_answer(struct redial *redial)
 {
 	redial->rounds = 0;
+	redial->answered = true;
 }
 
-void redial_on_lost(struct redial *redial, int64_t now_ms)
+static void begin_again(struct redial *redial, int64_t now_ms)
 {
+	redial->answered = false;
 	redial->route = 0;
 	redial->at_ms = now_ms + wait_ms(redial);
 }
 
+void redial_on_lost(struct redial *redial, int64_t now_ms)
+{
+	if (redial->answered)
+		begin_again(redial, now_ms);
+	else
+		redial_on_failed(redial, now_ms);
+}
+
 void redial_on_goodbye(struct redial *redial, int64_t now_ms, uint32_t retry_after_ms)
 {
-	redial_on_lost(redial, now_ms);
+	begin_again(redial, now_ms);
 	int64_t asked_ms =
 		retry_after_ms < RETRY_AFTER_MAX_MS ? retry_after_ms : RETRY_AFTER_MAX_MS;
 	if (redial->at_ms < now_ms + asked_ms)

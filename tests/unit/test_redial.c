@@ -42,17 +42,35 @@ static void each_round_doubles_the_bound_up_to_the_most(void **state)
 	assert_int_equal(redial.at_ms, 10000);
 }
 
-static void a_welcome_ends_the_waiting(void **state)
+static void an_answer_ends_the_waiting(void **state)
 {
 	struct redial redial;
 	redial_init(&redial, 2, 1000, 10000, highest);
 	for (int i = 0; i < 9; i++)
 		redial_on_failed(&redial, 0);
 	assert_int_equal(redial.route, 1);
-	redial_on_welcome(&redial);
+	redial_on_answer(&redial);
 	redial_on_lost(&redial, 100);
 	assert_int_equal(redial.route, 0);
 	assert_int_equal(redial.at_ms, 1100);
+}
+
+static void a_route_that_dies_behind_every_welcome_has_failed(void **state)
+{
+	struct redial redial;
+	redial_init(&redial, 2, 1000, 10000, highest);
+	redial_on_answer(&redial);
+	redial_on_lost(&redial, 0); /* It was good. */
+	assert_int_equal(redial.route, 0);
+	redial_on_lost(&redial, 100); /* Welcomed again, and lost before any answer. */
+	assert_int_equal(redial.route, 1);
+	assert_int_equal(redial.at_ms, 100);
+	redial_on_lost(&redial, 200);
+	assert_int_equal(redial.route, 0);
+	assert_int_equal(redial.at_ms, 1200);
+	for (int i = 0; i < 2; i++)
+		redial_on_lost(&redial, 300); /* The other one, too: the bound grows. */
+	assert_int_equal(redial.at_ms, 2300);
 }
 
 static void a_goodbye_is_obeyed_within_reason(void **state)
@@ -138,7 +156,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_routes_are_tried_before_any_wait),
 		cmocka_unit_test(each_round_doubles_the_bound_up_to_the_most),
-		cmocka_unit_test(a_welcome_ends_the_waiting),
+		cmocka_unit_test(an_answer_ends_the_waiting),
+		cmocka_unit_test(a_route_that_dies_behind_every_welcome_has_failed),
 		cmocka_unit_test(a_goodbye_is_obeyed_within_reason),
 		cmocka_unit_test(answered_pings_become_rarer_up_to_the_gateway_s_limit),
 		cmocka_unit_test(a_ping_without_answer_ends_the_link_and_halves_the_interval),

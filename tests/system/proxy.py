@@ -41,6 +41,7 @@ class Conditions:
     rate: int = 0           # 0: without a limit.
     pieces: tuple = None    # (least, most) bytes that arrive together.
     gather_s: float = 0     # So long bytes are collected before they go on, as one.
+    hole: int = 0           # A link that is given more than that at once dies in silence, as where the MTU is wrong.
 
     @classmethod
     def apn(cls, chance):
@@ -96,6 +97,8 @@ class Pipe:
             if data and conditions.gather_s:
                 await asyncio.sleep(conditions.gather_s)
                 data += self.what_is_there()
+            if conditions.hole and len(data) > conditions.hole:
+                self.link.end("drop")
             late_s = conditions.delay_s + conditions.jitter_s * chance.random()
             self.due_s = max(self.due_s, time.monotonic() + late_s)
             await self.waiting.put((self.due_s, data))

@@ -74,6 +74,6 @@ struct sidechain {
 /* NULL: no such format. */
 const struct sidechain *sidechain_find(const char *name);
 const struct sidechain *sidechain_find_bytes(struct bytes name);
-const struct sidechain *sidechain_at(size_t index);       /* NULL past the end. */
+const struct sidechain *sidechain_at(size_t index); /* NULL past the end. */
 
 #endif

@@ -189,13 +189,17 @@ static bool make(const struct store_create_options *options, struct err *err)
 	if (!store_inherit_owner(new_path, options->dir, err) ||
 	    !settle(new_path, &identity, err) || !store_allocate_lock(options->dir, err))
 		goto fail;
+	/* The folder's own name first: whoever finds a store here, after we were killed, syncs the
+	 * folder, and nobody its parent. */
+	if (!sync_parent(options->dir, err))
+		goto fail;
 	FAULT_POINT(STORE_NAMING);
 	if (rename(new_path, path) != 0) {
 		err_set(err, ZR_IO, "rename %s: %s", new_path, strerror(errno));
 		goto fail;
 	}
 	FAULT_POINT(STORE_NAMED);
-	return store_sync_folder(options->dir, err) && sync_parent(options->dir, err);
+	return store_sync_folder(options->dir, err);
 
 fail:
 	unlink(new_path);

@@ -224,14 +224,23 @@ static void cut(struct run *run, const struct disk *disk, size_t at)
 	image_fini(&image);
 }
 
-/* As many images at each place where something has changed. */
+/* How many images a place is worth: what was just told is not there yet, more often than what was
+ * just written. */
+static uint64_t weight_of(const struct item *item)
+{
+	return item->record.kind == RECORD_MARK ? 8 : 1;
+}
+
 static void live(struct run *run)
 {
 	struct disk *disk = disk_new(run->root, run->fault);
-	uint64_t done = 0;
+	uint64_t done = 0, total = 0, passed = 0;
+	for (size_t i = 0; i < run->log.count; i++)
+		total += weight_of(&run->log.items[i]);
 	for (size_t i = 0; i < run->log.count; i++) {
 		pass(run, disk, &run->log.items[i]);
-		uint64_t due = run->image_count * (i + 1) / run->log.count;
+		passed += weight_of(&run->log.items[i]);
+		uint64_t due = run->image_count * passed / total;
 		for (; done < due; done++)
 			cut(run, disk, i);
 	}

@@ -41,6 +41,7 @@ static struct recorder {
 	} streams[STREAMS_MAX];
 	uint64_t stream_count;
 	long die_at; /* The so-manieth durable write is the process's last act; 0: none is. */
+	bool dies_at_rename; /* The first rename of a store is. */
 } recorder = { .mutex = PTHREAD_MUTEX_INITIALIZER, .fd = -1 };
 
 /* ---- the log ---- */
@@ -132,6 +133,7 @@ __attribute__((constructor)) static void begin_preloaded(void)
 		abort();
 	recorder.number = (uint64_t)getpid() << 40;
 	recorder.die_at = die != NULL ? strtol(die, NULL, 10) : 0;
+	recorder.dies_at_rename = die != NULL && strcmp(die, "rename") == 0;
 	record_begin(fd, root);
 }
 
@@ -501,6 +503,8 @@ int our_rename(const char *from, const char *to)
 		size_t first = strlen(paths) + 1;
 		strcpy(paths + first, path);
 		put(&record, paths, first + strlen(path) + 1);
+		if (recorder.dies_at_rename && strstr(from, ".mdb.new") != NULL)
+			die();
 	}
 	unlock();
 	return result;

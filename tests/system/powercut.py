@@ -229,7 +229,7 @@ class Recorder:
         self.program = world.build / "tests/powercut/powercut"
 
     def environment(self, die_at=0):
-        """die_at: the so-manieth durable write is the last thing the process does."""
+        """die_at: the so-manieth durable write, or "rename" of a new store, is the last thing the process does."""
         asan = os.environ.get("ASAN_OPTIONS", "")
         return {"LD_PRELOAD": str(self.module), "ZR_POWER_LOG": str(self.log), "ZR_POWER_ROOT": str(self.folder),
                 "ZR_POWER_DIE": str(die_at), "ASAN_OPTIONS": f"{asan}:verify_asan_link_order=0".strip(":")}

@@ -7,6 +7,7 @@ must be missed.
 """
 import os
 import random
+import signal
 import time
 
 from ledger_maker import LedgerChain
@@ -18,6 +19,19 @@ from world import ROOT, SLOW, World
 BUILD = os.environ.get("ZR_BUILD", ROOT / "build")
 GRANTS = {"alice": ["tq-1", "tq-2"], "bob": ["tq-3"]}
 CLASSES = {"tq-1": "whole", "tq-2": "heads", "tq-3": "roots"}
+
+
+def init_until_done(life, *words):
+    """Sometimes it is killed when the store has its name, before any folder is synced; what is there is used."""
+    def run(die_at):
+        return life.world.run(*words, check=False, env={**os.environ, **life.recorder.environment(die_at)}).returncode
+
+    if life.chance.random() < 0.5:
+        assert run("rename") == -signal.SIGKILL
+        if words[0] == "zonerelay":
+            return  # A second "spool init" finds a store, and leaves it alone.
+    assert run(0) == 0
+    life.recorder.mark("made")
 
 
 class GatewayLife:
@@ -47,18 +61,37 @@ class GatewayLife:
         world = self.world
         world.init_devchain()
         world.write_gateway()
-        world.run("zonerelay", "spool", "init", "--config", world.folder / "gateway.yaml",
-                  env={**os.environ, **self.recorder.environment()})
-        self.recorder.mark("made")
+        init_until_done(self, "zonerelay", "spool", "init", "--config", world.folder / "gateway.yaml")
         world.devchain.start()
         self.start_gateway()
 
-    def start_gateway(self):
-        """Every other time it dies by itself in the middle of a commit, a while later."""
-        die_at = self.chance.choice([0, self.chance.randint(5, 60)])
+    def start_gateway(self, die_at=0, retention="0 s"):
+        """die_at: in the middle of that commit the process ends, and only the page cache has it."""
         self.world.gateway.environment = self.recorder.environment(die_at)
+        self.world.gateway_settings["spool"]["retention"] = retention
+        self.world.write_gateway()
         self.world.gateway.spawn()
         self.links = {}
+
+    def restart(self):
+        self.deaths += 1
+        self.start_gateway(self.chance.choice([0, self.chance.randint(3, 60)]), self.chance.choice(["0 s", "1 h"]))
+
+    def die_before_the_sync(self):
+        """It dies in the middle of storing what agents bring, and is started again while the main chain is away and
+        nothing is due for pruning: what it tells them then is all that happens. It must be on the disk."""
+        self.world.gateway.stop()
+        self.world.devchain.signal(signal.SIGSTOP)
+        self.start_gateway(die_at=self.chance.randint(2, 6), retention="1 h")
+        while self.world.gateway.running:
+            self.try_to_offer()
+        self.deaths += 1
+        self.start_gateway(retention="1 h")
+        self.wait_ready()
+        for agent in GRANTS:
+            self.link(agent)
+        time.sleep(0.05)
+        self.world.devchain.signal(signal.SIGCONT)
 
     def link(self, agent):
         if agent not in self.links:
@@ -86,17 +119,10 @@ class GatewayLife:
         if body == "ack":
             self.next[name] = max(self.next[name], answer.get("durable_next", 0))
 
-    def step(self):
-        what = self.chance.random()
-        if what < 0.01:
-            self.world.gateway.kill()
-        elif what < 0.015:
-            self.world.gateway.stop()
-        elif what < 0.05 and self.links:
-            self.links.pop(self.chance.choice(list(self.links))).close()
-        if not self.world.gateway.running:
-            self.deaths += 1
-            self.start_gateway()
+    def wait_ready(self):
+        self.world.wait(lambda: self.world.gateway_ready() or not self.world.gateway.running, "it starts")
+
+    def try_to_offer(self):
         try:
             self.offer()
         except (Ended, OSError, AssertionError):
@@ -104,15 +130,31 @@ class GatewayLife:
                 link.close()
             self.links = {}
             if self.world.gateway.running:
-                self.world.wait(lambda: self.world.gateway_ready() or not self.world.gateway.running, "it starts")
+                self.wait_ready()
+
+    def step(self):
+        what = self.chance.random()
+        if what < 0.02:
+            self.world.gateway.kill()
+        elif what < 0.025:
+            self.world.gateway.stop()
+        elif what < 0.05:
+            self.die_before_the_sync()
+        elif what < 0.08 and self.links:
+            self.links.pop(self.chance.choice(list(self.links))).close()
+        if not self.world.gateway.running:
+            self.restart()
+        self.try_to_offer()
 
     def live(self, steps):
         self.start()
         try:
             for _ in range(steps):
                 self.step()
+            self.die_before_the_sync()
             self.world.gateway.stop()
         finally:
+            self.world.devchain.signal(signal.SIGCONT)
             self.world.stop()
         facts = self.world.folder / "facts"
         facts.mkdir()
@@ -157,9 +199,7 @@ class AgentLife:
         world = self.world
         world.init_devchain()
         world.write_edge("alice")
-        world.run("zonerelay-edge", "ledger", "init", "--config", world.folder / "alice.yaml",
-                  env={**os.environ, **self.recorder.environment()})
-        self.recorder.mark("made")
+        init_until_done(self, "zonerelay-edge", "ledger", "init", "--config", world.folder / "alice.yaml")
         world.write_gateway()
         world.init_spool()
         world.devchain.start()
@@ -167,7 +207,7 @@ class AgentLife:
         self.start_agent()
 
     def start_agent(self):
-        die_at = self.chance.choice([0, self.chance.randint(5, 120)])
+        die_at = self.chance.choice([0, self.chance.randint(3, 100)])
         self.agent.environment = self.recorder.environment(die_at)
         self.agent.spawn()
         self.producer = None
@@ -198,11 +238,11 @@ class AgentLife:
 
     def step(self):
         what = self.chance.random()
-        if what < 0.01:
+        if what < 0.03:
             self.agent.kill()
-        elif what < 0.015:
+        elif what < 0.04:
             self.agent.stop()
-        elif what < 0.03:
+        elif what < 0.06:
             time.sleep(self.chance.random() / 2)
         if not self.agent.running:
             self.deaths += 1

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "spool/audit.h"
+
 #define BATCH_PAGE  64
 #define HEADER_PAGE 512
 
@@ -29,11 +31,24 @@ void anchor_draft_fini(struct anchor_draft *draft)
 }
 
 /* What is wrong with one chain's rows must not stop the others (P6). */
-static bool blame(struct anchor_draft *draft, const struct chain_key *chain, const struct err *err)
+bool anchor_draft_blame(struct anchor_draft *draft, const struct chain_key *chain,
+                        const struct err *err)
 {
 	draft->has_culprit = err->code == ZR_CORRUPT || err->code == ZR_STATE;
 	draft->culprit = *chain;
 	return false;
+}
+
+bool anchor_draft_unreadable(const struct anchor_draft *draft, int64_t *out_entry)
+{
+	*out_entry = -1;
+	if (!draft->has_culprit)
+		return draft->stale;
+	for (size_t i = 0; i < draft->anchor.entry_count && *out_entry < 0; i++) {
+		if (chain_key_equal(&draft->chains[i], &draft->culprit))
+			*out_entry = (int64_t)i;
+	}
+	return *out_entry >= 0;
 }
 
 /* ---- choosing ------------------------------------------------------------------------------ */
@@ -125,14 +140,14 @@ static bool take(struct chooser *chooser, const struct spool_pending *pending, u
 	struct run run = { .from = entry != NULL ? entry->to + 1 : pending->from,
 		           .policy = entry != NULL ? entry->policy : 0 };
 	if (!next_run(chooser->choice->spool, &pending->chain, &run, plan->deliver, block_max, err))
-		return blame(draft, &pending->chain, err);
+		return anchor_draft_blame(draft, &pending->chain, err);
 	if (run.blocks == 0)
 		return true;
 	if (entry == NULL) {
 		size_t index = draft->anchor.entry_count;
 		struct spool_chain chain;
 		if (!spool_chain(chooser->choice->spool, &pending->chain, &chain, err))
-			return blame(draft, &pending->chain, err);
+			return anchor_draft_blame(draft, &pending->chain, err);
 		draft->chains[index] = pending->chain;
 		entry = &draft->entries[index];
 		*entry = (struct entry){ .chain = chain.id, .from = run.from };
@@ -277,7 +292,7 @@ static bool add_subtrees(struct anchor_draft *draft, struct spool *spool, struct
 	for (size_t i = 0; good && i < draft->anchor.entry_count; i++) {
 		struct entry *entry = &draft->entries[i];
 		good = add_headers(draft, spool, i, leaves, err) ||
-		       blame(draft, &draft->chains[i], err);
+		       anchor_draft_blame(draft, &draft->chains[i], err);
 		if (good)
 			entry->subtree =
 				merkle_root(draft->anchor.alg, leaves, entry->to - entry->from + 1);
@@ -319,10 +334,14 @@ static void add_batch(struct anchor_draft *draft, const struct spool_batch_info 
 		.dictionary = info->dictionary,
 	};
 	if (!hash_is_zero(&info->dictionary)) {
-		struct upload dictionary = { .content = info->dictionary, .is_dictionary = true };
+		struct upload dictionary = { .content = info->dictionary,
+			                     .is_dictionary = true,
+			                     .chain = info->chain,
+			                     .height = info->first_height };
 		add_upload(draft, &dictionary);
 	}
 	struct upload batch = { .content = info->content,
+		                .held = info->held,
 		                .chain = info->chain,
 		                .height = info->first_height };
 	add_upload(draft, &batch);
@@ -341,7 +360,7 @@ static bool add_batches(struct anchor_draft *draft, struct spool *spool, struct 
 				return false;
 			if (!spool_batch_info(spool, &draft->chains[i], height, &info, err))
 				return err_wrap(err, "batches of %s", entry->chain.name) ||
-				       blame(draft, &draft->chains[i], err);
+				       anchor_draft_blame(draft, &draft->chains[i], err);
 			add_batch(draft, &info);
 			height = spool_batch_next(&info);
 		}
@@ -379,11 +398,30 @@ static bool entries_root(struct anchor_draft *draft, struct err *err)
 	return true;
 }
 
+/* Damage of a payload shows when it is read to be uploaded; what is gone altogether shows here. */
+static bool check_uploads(struct anchor_draft *draft, struct spool *spool, struct err *err)
+{
+	bool good = true;
+	for (size_t i = 0; good && i < draft->upload_count; i++) {
+		const struct upload *upload = &draft->uploads[i];
+		struct buffer dictionary = BUFFER_EMPTY;
+		if (upload->is_dictionary)
+			good = spool_dictionary_get(spool, &upload->content, &dictionary, err);
+		else if (!upload->held)
+			good = err_set(err, ZR_STATE, "the payload of block %llu was pruned",
+			               (unsigned long long)upload->height);
+		buffer_fini(&dictionary);
+		if (!good)
+			(void)anchor_draft_blame(draft, &upload->chain, err);
+	}
+	return good;
+}
+
 bool anchor_draft_seal(struct anchor_draft *draft, struct spool *spool, struct err *err)
 {
 	assert(draft->anchor.entry_count > 0);
 	if (!add_subtrees(draft, spool, err) || !entries_root(draft, err) ||
-	    !complete(draft, spool, err))
+	    !complete(draft, spool, err) || !check_uploads(draft, spool, err))
 		return err_wrap(err, "anchor %llu", (unsigned long long)draft->id.seq);
 	return true;
 }
@@ -421,10 +459,9 @@ bool anchor_draft_load(struct anchor_draft *draft, struct spool *spool,
 		return err_wrap(err, "anchor %llu", (unsigned long long)id->seq);
 	if (!entries_root(draft, err) || !complete(draft, spool, err))
 		return err_wrap(err, "anchor %llu", (unsigned long long)id->seq);
-	if (!hash_equal(&draft->anchor.root, &stored.root) || !hash_equal(&draft->key, &stored.key))
-		return err_set(
-			err, ZR_CORRUPT,
-			"anchor %llu is not what its key says: run \"zonerelay spool verify\"",
-			(unsigned long long)id->seq);
-	return true;
+	draft->stale = !hash_equal(&draft->anchor.root, &stored.root) ||
+	               !hash_equal(&draft->key, &stored.key);
+	return !draft->stale ||
+	       err_set(err, ZR_CORRUPT, "anchor %llu is not what its key was made of",
+	               (unsigned long long)id->seq);
 }

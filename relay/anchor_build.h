@@ -26,13 +26,17 @@ struct anchor_draft {
 	/* After a failure: the chain whose rows could not be read, if it was one chain's fault. */
 	bool has_culprit;
 	struct chain_key culprit;
+	/* ... or all rows could be read, and make another content than its key was made of: a payload
+	 * was repaired with the same blocks in other bytes. */
+	bool stale;
 };
 
 /* A payload the main chain must have before the anchor: a batch, or the dictionary it needs. */
 struct upload {
 	struct hash content;
 	bool is_dictionary;
-	struct chain_key chain; /* Of a batch: */
+	bool held;              /* Of a batch: its payload was not pruned. */
+	struct chain_key chain; /* The batch, or the first that needs the dictionary. */
 	uint64_t height;
 };
 
@@ -53,12 +57,20 @@ bool anchor_draft_choose(struct anchor_draft *draft, const struct anchor_choice 
                          struct err *err) MUST_CHECK;
 
 /* Completes what was chosen: subtree roots, root, content, key. draft->id and the anchor's alg,
- * deliver and previous are set by the caller. */
+ * deliver and previous are set by the caller. What is to be uploaded must be there.
+ * Errors: ZR_NO_MEMORY; ZR_STATE, ZR_CORRUPT  rows that it needs are gone or damaged. */
 bool anchor_draft_seal(struct anchor_draft *draft, struct spool *spool, struct err *err) MUST_CHECK;
 
 /* Reads an intent back. Errors: ZR_STATE  no such anchor, or what it needs was pruned;
  *                              ZR_CORRUPT  its content is not what its key says. */
 bool anchor_draft_load(struct anchor_draft *draft, struct spool *spool,
                        const struct spool_anchor_id *id, struct err *err) MUST_CHECK;
+
+/* Notes that err is due to the rows of that chain, if it is of that kind. False, for return. */
+bool anchor_draft_blame(struct anchor_draft *draft, const struct chain_key *chain,
+                        const struct err *err);
+/* After a failure of a draft that was read back: is it in its rows? *out_entry is the entry whose
+ * they are, or -1 where it is stale. */
+bool anchor_draft_unreadable(const struct anchor_draft *draft, int64_t *out_entry);
 
 #endif

@@ -55,12 +55,44 @@ void delivery_upload_fini(struct delivery_upload *upload)
 	upload->number = number + 1;
 }
 
+/* A step that failed here, not at the main chain; draft: what was read back for it, or NULL. */
+static void step_failed(struct delivery *delivery, enum lane_step step, uint64_t seq,
+                        const struct anchor_draft *draft, const struct err *err)
+{
+	int64_t now_ms = delivery_now(delivery);
+	int64_t entry = -1;
+	delivery_say(delivery, "%s", err->message);
+	if (draft == NULL || !anchor_draft_unreadable(draft, &entry)) {
+		if (err->code != ZR_FULL)
+			log_error("anchor-step-failed", "seq=%" PRIu64 " why=%s detail=\"%s\"", seq,
+			          err_name(err->code), err->message);
+		lane_deferred(&delivery->lane, step, seq, now_ms);
+		return;
+	}
+	(void)snprintf(delivery->unreadable, sizeof(delivery->unreadable), "%.150s", err->message);
+	const char *chain = entry < 0 ? "-" : draft->entries[entry].chain.name;
+	if (!lane_unreadable(&delivery->lane, step, seq, entry, now_ms)) {
+		log_warn("anchor-unreadable", "seq=%" PRIu64 " chain=%s detail=\"%s\"", seq, chain,
+		         err->message);
+		return;
+	}
+	log_error("anchor-unreadable",
+	          "seq=%" PRIu64 " chain=%s detail=\"%s\" then=\"it is taken back unless the main "
+	          "chain has it\"",
+	          seq, chain, err->message);
+	delivery_op_state(delivery, lane_find(&delivery->lane, seq));
+}
+
 /* Tells the lane, unless the anchor is void by now and its number another's. */
 static void upload_ended(struct delivery *delivery, bool complete)
 {
 	const struct delivery_upload *upload = &delivery->upload;
 	const struct lane_anchor *anchor = lane_find(&delivery->lane, upload->seq);
-	if (anchor != NULL && hash_equal(&anchor->key, &upload->draft.key))
+	if (anchor == NULL || !hash_equal(&anchor->key, &upload->draft.key))
+		return;
+	if (!complete && upload->draft.has_culprit)
+		step_failed(delivery, LANE_UPLOAD, upload->seq, &upload->draft, &upload->err);
+	else
 		lane_uploaded(&delivery->lane, upload->seq, complete, delivery_now(delivery));
 }
 
@@ -89,6 +121,7 @@ static bool upload_begin(struct delivery *delivery, uint64_t seq, struct err *er
 	}
 	upload->next = 0;
 	upload->failed = false;
+	upload->draft.has_culprit = false;
 	return true;
 }
 
@@ -96,11 +129,14 @@ static bool upload_payload(struct delivery *delivery, const struct upload *what,
                            struct err *err)
 {
 	struct spool *spool = delivery->options.spool;
+	struct anchor_draft *draft = &delivery->upload.draft;
 	if (what->is_dictionary)
-		return spool_dictionary_get(spool, &what->content, out, err);
+		return spool_dictionary_get(spool, &what->content, out, err) ||
+		       anchor_draft_blame(draft, &what->chain, err);
 	struct spool_batch_info info;
 	if (spool_batch_payload(spool, &what->chain, what->height, &info, out, err))
 		return true;
+	(void)anchor_draft_blame(draft, &what->chain, err);
 	struct delivery_notice *notice =
 		err->code == ZR_CORRUPT ? delivery_notice_new(DELIVERY_PAYLOAD_LOST) : NULL;
 	if (notice != NULL && spool_batch_info(spool, &what->chain, what->height, &info, NULL)) {
@@ -145,6 +181,7 @@ static void upload_go_on(struct delivery *delivery)
 		if (!upload->done[upload->next]) {
 			if (!upload_one(delivery, upload->next, &err)) {
 				delivery_say(delivery, "%s", err.message);
+				upload->err = err;
 				upload->failed = upload->under_way == 0 || err.code != ZR_FULL;
 				break;
 			}
@@ -181,21 +218,18 @@ static void on_upload_answer(struct delivery *delivery, const struct delivery_ca
 
 /* ---- steps --------------------------------------------------------------------------------- */
 
+/* draft: to be read back; the caller's, also after a failure. */
 static bool call_submit(struct delivery *delivery, const struct delivery_call *call,
-                        struct err *err)
+                        struct anchor_draft *draft, struct err *err)
 {
-	struct anchor_draft draft;
 	struct spool_anchor_id id = delivery_anchor_id(delivery, call->seq);
-	anchor_draft_init(&draft);
-	bool sent =
-		anchor_draft_load(&draft, delivery->options.spool, &id, err) &&
-		delivery->adapter->submit(delivery->mainchain, call->token, &draft.key,
-	                                  buffer_bytes(&draft.content), delivery->lane.fence, err);
-	anchor_draft_fini(&draft);
-	return sent;
+	return anchor_draft_load(draft, delivery->options.spool, &id, err) &&
+	       delivery->adapter->submit(delivery->mainchain, call->token, &draft->key,
+	                                 buffer_bytes(&draft->content), delivery->lane.fence, err);
 }
 
-static bool call_begin(struct delivery *delivery, const struct delivery_call *call, struct err *err)
+static bool call_begin(struct delivery *delivery, const struct delivery_call *call,
+                       struct anchor_draft *draft, struct err *err)
 {
 	const struct mainchain_adapter *adapter = delivery->adapter;
 	uint16_t lane = delivery->lane.options.lane;
@@ -212,7 +246,7 @@ static bool call_begin(struct delivery *delivery, const struct delivery_call *ca
 		return adapter->lookup(delivery->mainchain, call->token, lane, &call->key, err);
 	case LANE_SUBMIT:
 		FAULT_POINT(SUBMIT_SENDING);
-		return call_submit(delivery, call, err);
+		return call_submit(delivery, call, draft, err);
 	case LANE_UPLOAD:
 	case LANE_VOID:
 	case LANE_WAIT:
@@ -222,6 +256,16 @@ static bool call_begin(struct delivery *delivery, const struct delivery_call *ca
 	return false;
 }
 
+static void note_submitted(struct delivery *delivery, const struct lane_anchor *anchor)
+{
+	FAULT_POINT(SUBMIT_SENT);
+	delivery->submission_count++;
+	delivery->retry_count += anchor->attempts > 0 ? 1 : 0;
+	log_info("anchor-submitted", "seq=%" PRIu64 " attempt=%" PRIu32, anchor->seq,
+	         anchor->attempts + 1);
+	delivery_tell_anchor(delivery, DELIVERY_ANCHOR_SENT, anchor->seq, "");
+}
+
 /* A lane step that is a call: begun, or deferred. */
 static void perform_call(struct delivery *delivery, enum lane_step step, uint64_t seq)
 {
@@ -229,24 +273,17 @@ static void perform_call(struct delivery *delivery, enum lane_step step, uint64_
 	struct delivery_call *call =
 		call_new(delivery, step, seq, anchor == NULL ? NULL : &anchor->key);
 	struct err err = { .code = ZR_FULL, .message = "too many calls are under way" };
-	if (call != NULL && call_begin(delivery, call, &err)) {
-		if (step == LANE_SUBMIT) {
-			FAULT_POINT(SUBMIT_SENT);
-			delivery->submission_count++;
-			delivery->retry_count += anchor->attempts > 0 ? 1 : 0;
-			log_info("anchor-submitted", "seq=%" PRIu64 " attempt=%" PRIu32, seq,
-			         anchor->attempts + 1);
-			delivery_tell_anchor(delivery, DELIVERY_ANCHOR_SENT, seq, "");
-		}
-		return;
+	struct anchor_draft draft;
+	anchor_draft_init(&draft);
+	if (call != NULL && call_begin(delivery, call, &draft, &err)) {
+		if (step == LANE_SUBMIT)
+			note_submitted(delivery, anchor);
+	} else {
+		if (call != NULL)
+			call->token = 0;
+		step_failed(delivery, step, seq, &draft, &err);
 	}
-	if (call != NULL)
-		call->token = 0;
-	if (err.code != ZR_FULL)
-		log_error("anchor-step-failed", "seq=%" PRIu64 " why=%s detail=\"%s\"", seq,
-		          err_name(err.code), err.message);
-	delivery_say(delivery, "%s", err.message);
-	lane_deferred(&delivery->lane, step, seq, delivery_now(delivery));
+	anchor_draft_fini(&draft);
 }
 
 void delivery_perform(struct delivery *delivery, enum lane_step step, uint64_t seq)
@@ -256,15 +293,15 @@ void delivery_perform(struct delivery *delivery, enum lane_step step, uint64_t s
 	case LANE_WAIT:
 		return;
 	case LANE_UPLOAD:
-		if (upload_begin(delivery, seq, &err)) {
+		if (upload_begin(delivery, seq, &err))
 			upload_go_on(delivery);
-			return;
-		}
-		break;
+		else
+			step_failed(delivery, step, seq, &delivery->upload.draft, &err);
+		return;
 	case LANE_VOID:
-		if (delivery_op_void(delivery, seq, &err))
-			return;
-		break;
+		if (!delivery_op_void(delivery, seq, &err))
+			step_failed(delivery, step, seq, NULL, &err);
+		return;
 	case LANE_ASK_HEAD:
 	case LANE_TAKE_FENCE:
 	case LANE_SUBMIT:
@@ -272,10 +309,6 @@ void delivery_perform(struct delivery *delivery, enum lane_step step, uint64_t s
 		perform_call(delivery, step, seq);
 		return;
 	}
-	log_error("anchor-step-failed", "seq=%" PRIu64 " why=%s detail=\"%s\"", seq,
-	          err_name(err.code), err.message);
-	delivery_say(delivery, "%s", err.message);
-	lane_deferred(&delivery->lane, step, seq, delivery_now(delivery));
 }
 
 bool delivery_ask(struct delivery *delivery, struct delivery_request *request,

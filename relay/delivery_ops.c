@@ -448,33 +448,44 @@ bool delivery_op_final(struct delivery *delivery, const struct lane_anchor *anch
 
 /* ---- void ---------------------------------------------------------------------------------- */
 
+#define VOID_ANCHORS_MAX 64 /* In one transaction. */
+
 struct op_void {
 	struct delivery_op base;
-	struct spool_anchor_id id;
-	uint64_t newest_seq;
+	struct spool_anchor_id id; /* The oldest that goes. */
+	uint64_t cause_seq;        /* Confirmed absent: why all of them go. */
+	uint64_t first_seq;        /* The oldest that went by now. */
 	bool freezes;
 	struct chain_key culprit;
+	const char *who;
 	char reason[DELIVERY_REASON_SIZE];
 	int64_t now_ms;
 };
 
 bool delivery_void_anchors(struct spool_txn *txn, const struct spool_anchor_id *from,
-                           uint64_t newest_seq, struct err *err)
+                           uint64_t *out_first, struct err *err)
 {
-	for (uint64_t seq = newest_seq; seq >= from->seq; seq--) {
+	struct spool_lane lane;
+	if (!spool_lane_in(txn, from->sink, from->lane, &lane, err))
+		return false;
+	uint64_t first = from->seq;
+	if (lane.newest_seq >= first + VOID_ANCHORS_MAX)
+		first = lane.newest_seq - VOID_ANCHORS_MAX + 1;
+	for (uint64_t seq = lane.newest_seq; seq >= first; seq--) {
 		struct spool_anchor rejected = { .id = *from, .state = SPOOL_ANCHOR_REJECTED };
 		rejected.id.seq = seq;
 		if (!spool_anchor_update(txn, &rejected, err) ||
 		    !spool_anchor_void(txn, &rejected.id, err))
 			return false;
 	}
+	*out_first = first;
 	return true;
 }
 
 static bool apply_void(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
 	struct op_void *voids = (struct op_void *)op;
-	if (!delivery_void_anchors(txn, &voids->id, voids->newest_seq, err))
+	if (!delivery_void_anchors(txn, &voids->id, &voids->first_seq, err))
 		return false;
 	FAULT_POINT(VOID_STORING);
 	if (!voids->freezes)
@@ -483,7 +494,7 @@ static bool apply_void(struct spool_txn *txn, struct writer_op *op, struct err *
 		.chain = voids->culprit,
 		.state = SPOOL_CHAIN_FROZEN,
 		.reason = voids->reason,
-		.who = "main chain",
+		.who = voids->who,
 		.delivery_held = true,
 		.now_ms = voids->now_ms,
 	};
@@ -494,16 +505,20 @@ static void done_void(struct writer_op *op)
 {
 	struct delivery *delivery = ((struct delivery_op *)op)->delivery;
 	struct op_void *voids = (struct op_void *)op;
+	struct lane_anchor *cause = NULL;
 	FAULT_POINT(VOID_STORED);
 	if (op->ok) {
-		lane_voided(&delivery->lane, voids->id.seq);
+		lane_voided(&delivery->lane, voids->first_seq);
 		delivery->maybe_pending = true;
 		delivery->more_pending = true;
-		log_warn("anchor-void", "seq=%" PRIu64 " detail=\"%s\"", voids->id.seq,
+		log_warn("anchor-void", "seq=%" PRIu64 " detail=\"%s\"", voids->first_seq,
 		         voids->reason);
+		cause = lane_find(&delivery->lane, voids->cause_seq);
+		if (cause != NULL)
+			cause->asked = false; /* Only newer ones went: go on. */
 	} else {
-		lane_deferred(&delivery->lane, LANE_VOID, voids->id.seq, delivery_now(delivery));
-		log_error("anchor-void-unsaved", "seq=%" PRIu64 " detail=\"%s\"", voids->id.seq,
+		lane_deferred(&delivery->lane, LANE_VOID, voids->cause_seq, delivery_now(delivery));
+		log_error("anchor-void-unsaved", "seq=%" PRIu64 " detail=\"%s\"", voids->cause_seq,
 		          op->err.message);
 	}
 	if (op->ok && voids->freezes)
@@ -512,43 +527,73 @@ static void done_void(struct writer_op *op)
 }
 
 /* An anchor that is too large is split by making the next ones smaller. One batch cannot be split. */
-static bool shrink(struct delivery *delivery, const struct anchor_draft *draft)
+static bool shrink(struct delivery *delivery, const struct entry *entries, size_t count)
 {
 	uint64_t blocks = 0;
-	for (size_t i = 0; i < draft->anchor.entry_count; i++)
-		blocks += draft->entries[i].to - draft->entries[i].from + 1;
+	for (size_t i = 0; i < count; i++)
+		blocks += entries[i].to - entries[i].from + 1;
 	struct plan_limits *limits = &delivery->plan.limits;
-	if (draft->anchor.entry_count == 1 && (blocks == 1 || limits->block_max == 1))
+	if (count == 1 && (blocks == 1 || limits->block_max == 1))
 		return false;
 	limits->block_max = blocks > 1 ? blocks / 2 : 1;
 	limits->byte_max = limits->byte_max > 2 ? limits->byte_max / 2 : 1;
 	return true;
 }
 
-/* Who caused it? Sets voids->freezes and the culprit where that is known by now. */
+static bool find_culprit(struct delivery *delivery, const struct entry *entries, size_t count,
+                         struct op_void *voids, struct err *err)
+{
+	struct chain_key *chains = calloc(count, sizeof(*chains));
+	if (chains == NULL)
+		return err_set(err, ZR_NO_MEMORY, "%zu chains under suspicion", count);
+	for (size_t i = 0; i < count; i++)
+		chains[i] = chain_key(&entries[i].chain);
+	bool good =
+		plan_refused(&delivery->plan, chains, count, &voids->freezes, &voids->culprit, err);
+	free(chains);
+	return good;
+}
+
+/* Who caused it? Sets voids->freezes and the culprit where that is known by now. Reads entries alone:
+ * what they speak of may be what cannot be read. */
 static bool judge(struct delivery *delivery, const struct lane_anchor *anchor,
                   struct op_void *voids, struct err *err)
 {
-	struct anchor_draft draft;
-	anchor_draft_init(&draft);
-	if (!anchor_draft_load(&draft, delivery->options.spool, &voids->id, err)) {
-		anchor_draft_fini(&draft);
-		return false;
-	}
-	size_t count = draft.anchor.entry_count;
+	struct entry *entries = NULL;
+	size_t count = 0;
 	bool good = true;
-	if (anchor->reject_size && shrink(delivery, &draft)) {
+	if (!spool_anchor_entries(delivery->options.spool, &voids->id, &entries, &count, err))
+		return false;
+	if (anchor->reject_size && shrink(delivery, entries, count)) {
 		voids->freezes = false;
 	} else if (anchor->reject_entry >= 0 && (size_t)anchor->reject_entry < count) {
 		voids->freezes = true;
-		voids->culprit = draft.chains[anchor->reject_entry];
+		voids->culprit = chain_key(&entries[anchor->reject_entry].chain);
 		plan_cleared(&delivery->plan, &voids->culprit);
-	} else {
-		good = plan_refused(&delivery->plan, draft.chains, count, &voids->freezes,
-		                    &voids->culprit, err);
+	} else if (!anchor->unreadable) {
+		good = find_culprit(delivery, entries, count, voids, err);
 	}
-	anchor_draft_fini(&draft);
+	free(entries);
 	return good;
+}
+
+/* Those that the lane does not know yet go first, and cause nothing. */
+static void choose_void(const struct delivery *delivery, const struct lane_anchor *cause,
+                        struct op_void *voids)
+{
+	const struct lane *lane = &delivery->lane;
+	uint64_t seq = lane->more_open ? lane->final_seq + lane->anchor_count + 1 : cause->seq;
+	voids->id = delivery_anchor_id(delivery, seq);
+	voids->cause_seq = cause->seq;
+	if (cause->unreadable) {
+		voids->who = "gateway";
+		(void)snprintf(voids->reason, sizeof(voids->reason), "unreadable: %.140s",
+		               delivery->unreadable);
+	} else {
+		voids->who = "main chain";
+		(void)snprintf(voids->reason, sizeof(voids->reason),
+		               "refused by the main chain: %.100s", delivery->reason);
+	}
 }
 
 bool delivery_op_void(struct delivery *delivery, uint64_t seq, struct err *err)
@@ -560,12 +605,9 @@ bool delivery_op_void(struct delivery *delivery, uint64_t seq, struct err *err)
 		return err_set(err, ZR_NO_MEMORY, "taking anchor %" PRIu64 " back", seq);
 	voids->base.op.apply = apply_void;
 	voids->base.op.on_done = done_void;
-	voids->id = delivery_anchor_id(delivery, seq);
-	voids->newest_seq = delivery->lane.final_seq + delivery->lane.anchor_count;
 	voids->now_ms = clock_wall_ms(delivery->options.clock);
-	(void)snprintf(voids->reason, sizeof(voids->reason), "refused by the main chain: %.100s",
-	               delivery->reason);
-	if (!judge(delivery, anchor, voids, err)) {
+	choose_void(delivery, anchor, voids);
+	if (!delivery->lane.more_open && !judge(delivery, anchor, voids, err)) {
 		free(voids);
 		return false;
 	}

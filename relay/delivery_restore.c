@@ -120,13 +120,18 @@ static struct err *why(struct delivery *delivery)
 struct op_unsend {
 	struct delivery_op base;
 	struct spool_anchor_id id;
-	uint64_t newest_seq;
+	uint64_t first_seq, newest_seq; /* As they were taken back. */
 };
 
 static bool apply_unsend(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
 	struct op_unsend *unsend = (struct op_unsend *)op;
-	return delivery_void_anchors(txn, &unsend->id, unsend->newest_seq, err);
+	struct spool_lane lane;
+	if (!spool_lane_in(txn, unsend->id.sink, unsend->id.lane, &lane, err) ||
+	    !delivery_void_anchors(txn, &unsend->id, &unsend->first_seq, err))
+		return false;
+	unsend->newest_seq = lane.newest_seq;
+	return true;
 }
 
 static void done_unsend(struct writer_op *op)
@@ -135,8 +140,8 @@ static void done_unsend(struct writer_op *op)
 	struct delivery *delivery = unsend->base.delivery;
 	delivery->ops_under_way--;
 	if (op->ok) {
-		delivery->restore.voided += (uint32_t)(unsend->newest_seq - unsend->id.seq + 1);
-		lane_voided(&delivery->lane, unsend->id.seq);
+		delivery->restore.voided += (uint32_t)(unsend->newest_seq + 1 - unsend->first_seq);
+		lane_voided(&delivery->lane, unsend->first_seq);
 		delivery_restore_go_on(delivery);
 	} else {
 		*why(delivery) = op->err;
@@ -154,7 +159,6 @@ static bool unsend(struct delivery *delivery, uint64_t seq, struct err *err)
 	unsend->base.op.apply = apply_unsend;
 	unsend->base.op.on_done = done_unsend;
 	unsend->id = delivery_anchor_id(delivery, seq);
-	unsend->newest_seq = delivery->lane.final_seq + delivery->lane.anchor_count;
 	if (delivery_submit(delivery, &unsend->base, err))
 		return true;
 	free(unsend);

@@ -52,6 +52,7 @@ struct delivery_upload {
 	size_t next;
 	size_t under_way;
 	bool failed;
+	struct err err; /* Why, where it failed here. */
 };
 
 /* An operator makes both sides agree again after one was restored from a copy. */
@@ -101,6 +102,7 @@ struct delivery {
 	struct delivery_lane_status status; /* As last told. */
 	int64_t status_at_ms;
 	char reason[DELIVERY_REASON_SIZE]; /* The main chain's last word, or why nothing moves. */
+	char unreadable[DELIVERY_REASON_SIZE]; /* What of the oldest intent could not be read. */
 	uint64_t submission_count, retry_count, reject_count;
 	uint64_t failure_count; /* Calls without an answer, in a row. */
 	int64_t progress_ms, idle_proven_ms;
@@ -146,9 +148,10 @@ bool delivery_op_final(struct delivery *delivery, const struct lane_anchor *anch
                        struct bytes evidence, struct err *err) MUST_CHECK;
 /* Takes back seq and everything after it; freezes the chain that caused it, if it is known. */
 bool delivery_op_void(struct delivery *delivery, uint64_t seq, struct err *err) MUST_CHECK;
-/* Takes back the anchors from..newest_seq of a lane, newest first: confirmed absent, all of them. */
+/* Takes back the anchors of a lane from `from` on, newest first, a bounded number of them: all of them
+ * are confirmed absent. *out_first is the lowest that is gone: above from->seq, ask again. */
 bool delivery_void_anchors(struct spool_txn *txn, const struct spool_anchor_id *from,
-                           uint64_t newest_seq, struct err *err) MUST_CHECK;
+                           uint64_t *out_first, struct err *err) MUST_CHECK;
 bool delivery_op_prune(struct delivery *delivery, struct err *err) MUST_CHECK;
 
 /* ---- delivery_calls.c ---- */

@@ -299,9 +299,29 @@ void lane_uploaded(struct lane *lane, uint64_t seq, bool complete, int64_t now_m
 	anchor->asked = false;
 	anchor->uploaded = complete;
 	if (complete)
-		anchor->attempts = 0;
+		anchor->attempts = anchor->unreadable_count = 0;
 	else
 		retry_anchor(lane, anchor, now_ms, 0);
+}
+
+bool lane_unreadable(struct lane *lane, enum lane_step step, uint64_t seq, int64_t entry,
+                     int64_t now_ms)
+{
+	lane_deferred(lane, step, seq, now_ms);
+	struct lane_anchor *anchor = lane_find(lane, seq);
+	if (entry >= 0 && ++anchor->unreadable_count < LANE_UNREADABLE_MAX)
+		return false;
+	anchor->rejected = true;
+	anchor->unreadable = true;
+	anchor->reject_entry = entry;
+	anchor->reject_size = false;
+	anchor->attempts = 0;
+	enter(anchor, SPOOL_ANCHOR_UNKNOWN);
+	anchor->next_try_ms = now_ms;
+	lane->phase = LANE_ASKING;
+	lane->attempts = 0;
+	lane->next_try_ms = now_ms;
+	return true;
 }
 
 void lane_finished(struct lane *lane, uint64_t seq)
@@ -316,9 +336,12 @@ void lane_finished(struct lane *lane, uint64_t seq)
 
 void lane_voided(struct lane *lane, uint64_t seq)
 {
-	struct lane_anchor *anchor = lane_find(lane, seq);
-	assert(anchor != NULL);
-	lane->anchor_count = (size_t)(anchor - lane->anchors);
+	assert(seq > lane->final_seq);
+	uint64_t left = seq - lane->final_seq - 1;
+	if (left > lane->anchor_count)
+		return; /* Of those that were not added some are left. */
+	lane->anchor_count = (size_t)left;
+	lane->more_open = false;
 }
 
 /* ---- what an answer means ------------------------------------------------------------------ */
@@ -365,6 +388,17 @@ static enum lane_news on_head(struct lane *lane, int64_t now_ms,
 	return LANE_NEWS_NONE;
 }
 
+/* The new fence shuts out what is under way of anchors that are to be taken back. Absent they are for
+ * a node that has seen it. */
+static void forget_senders(struct lane *lane, uint64_t fenced_height)
+{
+	uint64_t height = fenced_height > lane->height_seen ? fenced_height : lane->height_seen;
+	for (size_t i = 0; i < lane->anchor_count; i++) {
+		if (lane->anchors[i].unreadable)
+			lane->anchors[i].sent_height = height;
+	}
+}
+
 static enum lane_news on_fence(struct lane *lane, int64_t now_ms,
                                const struct mainchain_answer *answer)
 {
@@ -375,6 +409,7 @@ static enum lane_news on_fence(struct lane *lane, int64_t now_ms,
 		lane->fence = answer->fence;
 		lane->phase = LANE_RUNNING;
 		lane->attempts = 0;
+		forget_senders(lane, answer->height);
 		return LANE_NEWS_RUNNING;
 	}
 	/* FENCED: somebody was quicker, or our own lost attempt succeeded. Look at the head again. */
@@ -460,13 +495,21 @@ static enum lane_news on_fenced(struct lane *lane, struct lane_anchor *anchor, i
 	return LANE_NEWS_STATE;
 }
 
+/* It is there: whatever was wrong with it is no more. */
+static void acquit(struct lane_anchor *anchor)
+{
+	anchor->rejected = false;
+	anchor->unreadable = false;
+	anchor->unreadable_count = 0;
+}
+
 static enum lane_news on_anchor(struct lane *lane, struct lane_anchor *anchor, int64_t now_ms,
                                 const struct mainchain_answer *answer)
 {
 	enum lane_news news;
 	switch (answer->outcome) {
 	case MAINCHAIN_FINAL:
-		anchor->rejected = false;
+		acquit(anchor);
 		if (anchor != &lane->anchors[0]) { /* Its predecessor's receipt comes first. */
 			enter(anchor, SPOOL_ANCHOR_INCLUDED);
 			anchor->next_try_ms = now_ms + lane->options.poll_ms;
@@ -476,7 +519,7 @@ static enum lane_news on_anchor(struct lane *lane, struct lane_anchor *anchor, i
 		anchor->finishing = true;
 		return LANE_NEWS_FINAL;
 	case MAINCHAIN_INCLUDED:
-		anchor->rejected = false;
+		acquit(anchor);
 		anchor->next_try_ms = now_ms + lane->options.poll_ms;
 		news = anchor->state == SPOOL_ANCHOR_INCLUDED ? LANE_NEWS_NONE : LANE_NEWS_STATE;
 		enter(anchor, SPOOL_ANCHOR_INCLUDED);

@@ -10,6 +10,10 @@
  * the main chain for its head (the restore guard) and by taking the fence; anchors that a former
  * process left behind are UNKNOWN until the main chain says otherwise. Sequence N + 1 is sent once
  * N is INCLUDED. Nothing is ever given up, nothing expires (P3).
+ *
+ * An intent that this gateway itself cannot read any more would hold up everybody after it (P6). It
+ * goes the way of a refused one, but what was sent of it may still be under way: the fence is taken
+ * anew, which shuts that out, and only what a look-up after that does not find is void.
  */
 #ifndef ZR_RELAY_LANE_H
 #define ZR_RELAY_LANE_H
@@ -21,7 +25,8 @@
 #include "proto/record.h"
 #include "spool/anchors.h"
 
-#define LANE_OPEN_MAX 64 /* Anchors of a lane that are not FINAL, at once. */
+#define LANE_OPEN_MAX       64 /* Anchors of a lane that are not FINAL, at once. */
+#define LANE_UNREADABLE_MAX 8  /* Failures to read an anchor, in a row, before it is taken back. */
 
 enum lane_phase {
 	LANE_ASKING,  /* Where is the main chain? */
@@ -58,7 +63,9 @@ struct lane_anchor {
 	bool rejected;        /* Refused for good; its key is to be confirmed void. */
 	int64_t reject_entry; /* The entry that was refused, or -1 where it was not said. */
 	bool reject_size;     /* Refused for its size alone. */
-	bool finishing;       /* FINAL by word of the main chain, being written to the spool. */
+	bool unreadable;      /* Not refused: rows that it needs cannot be read any more. */
+	uint32_t unreadable_count;
+	bool finishing; /* FINAL by word of the main chain, being written to the spool. */
 };
 
 struct lane_options {
@@ -128,8 +135,13 @@ void lane_deferred(struct lane *lane, enum lane_step step, uint64_t seq, int64_t
 void lane_uploaded(struct lane *lane, uint64_t seq, bool complete, int64_t now_ms);
 /* The spool has the receipt of seq (which is the oldest open one). */
 void lane_finished(struct lane *lane, uint64_t seq);
-/* The spool took seq, and every later one, back. */
+/* The spool took seq, and every later one, back; also those that were never added. */
 void lane_voided(struct lane *lane, uint64_t seq);
+/* A step could not be done, because rows of one entry cannot be read; or because, entry -1, they can
+ * but are not what its key was made of: no waiting helps there. True: it will be taken back unless
+ * the main chain has it. */
+bool lane_unreadable(struct lane *lane, enum lane_step step, uint64_t seq, int64_t entry,
+                     int64_t now_ms) MUST_CHECK;
 
 enum lane_news {
 	LANE_NEWS_NONE,

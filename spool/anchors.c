@@ -90,6 +90,12 @@ bool spool_read_lane(struct txn *txn, uint8_t sink, uint16_t lane, struct spool_
 	return txn_ok(txn);
 }
 
+bool spool_lane_in(struct spool_txn *txn, uint8_t sink, uint16_t lane, struct spool_lane *out_lane,
+                   struct err *err)
+{
+	return spool_read_lane(&txn->txn, sink, lane, out_lane) || txn_check(&txn->txn, err);
+}
+
 static bool load_anchor(struct spool_txn *txn, const struct spool_anchor_id *id,
                         struct spool_anchor *out_anchor, struct err *err)
 {

@@ -110,6 +110,9 @@ struct spool_lane {
 };
 bool spool_lane(struct spool *spool, uint8_t sink, uint16_t lane, struct spool_lane *out_lane,
                 struct err *err) MUST_CHECK;
+/* The same, as it is inside txn. */
+bool spool_lane_in(struct spool_txn *txn, uint8_t sink, uint16_t lane, struct spool_lane *out_lane,
+                   struct err *err) MUST_CHECK;
 
 /* The newest anchor of another lane of that sink that is not FINAL; *out_id is zero if there is none.
  * Chains it holds blocks of cannot become final in this lane before it does in its own. */

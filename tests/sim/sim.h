@@ -62,6 +62,7 @@ enum fault {
 	FAULT_DENIED,
 	FAULT_MISSING,
 	FAULT_UPLOAD_CUT,
+	FAULT_ROT,
 	FAULT_REFUSED_NAMED,
 	FAULT_REFUSED_UNNAMED,
 	FAULT_MAINCHAIN_RESTORED,
@@ -81,6 +82,7 @@ enum effect {
 	EFFECT_IMPORTED,          /* An anchor taken over from the main chain. */
 	EFFECT_REWOUND,           /* A final anchor submitted again. */
 	EFFECT_VOID,              /* An anchor taken back. */
+	EFFECT_UNREADABLE,        /* ... because what it needs cannot be read any more. */
 	EFFECT_COUNT
 };
 const char *sim_effect_name(enum effect effect);
@@ -111,6 +113,7 @@ struct profile {
 	uint32_t finality_blocks;
 	uint32_t refused_chain; /* The main chain refuses it; SIM_CHAINS_MAX: none. */
 	bool says_which;        /* ... and says which entry it was. */
+	uint32_t rotten_chain;  /* Its payloads rot one day; SIM_CHAINS_MAX: none. */
 	uint32_t commit_min_ms, commit_max_ms;
 	uint32_t spool_full_permille;  /* A commit that finds the spool full. */
 	uint32_t intent_lost_permille; /* The gateway is killed while one is committed. */
@@ -291,6 +294,7 @@ struct sim {
 	struct sim_mainchain mainchain;
 	struct sim_gateway *spool_copy; /* Owned; NULL: none was made. */
 	struct sim_mainchain *mainchain_copy;
+	bool rotten;            /* The day has come. */
 	uint64_t asked_in_vain; /* Requests while the main chain was away for a month. */
 	uint64_t processed;     /* Events. */
 	uint64_t seen[FAULT_COUNT];

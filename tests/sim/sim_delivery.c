@@ -5,6 +5,7 @@
 
 #include "tests/sim/sim.h"
 
+#define ROT_PERMILLE       150 /* Of each look at what is about to be sent. */
 #define ANCHOR_INTERVAL_MS 500
 #define MONTH_RETRY_MAX_MS 600000
 #define CLASS_COUNT        2 /* Even and odd chains. */
@@ -336,12 +337,15 @@ static void on_voided(struct sim *sim, const struct event *event)
 	struct chain_key culprit;
 	if (gateway == NULL)
 		return;
+	bool unreadable = lane_find(&gateway->lane, event->a)->unreadable;
+	uint32_t guilty = unreadable ? sim->profile.rotten_chain : sim->profile.refused_chain;
+	sim->effects[EFFECT_UNREADABLE] += unreadable ? 1 : 0;
 	bool found = judge(sim, gateway, event->a, &culprit);
 	sim_delivery_void(sim, gateway, event->a);
 	lane_voided(&gateway->lane, event->a);
 	if (found) {
 		uint32_t chain = chain_of(&culprit);
-		if (chain != sim->profile.refused_chain)
+		if (chain != guilty)
 			sim_fail(sim, "chain %u is frozen for what another did", chain);
 		gateway->chains[chain].delivery_held = true;
 	}
@@ -350,9 +354,28 @@ static void on_voided(struct sim *sim, const struct event *event)
 	sim_delivery_wake(sim, gateway, 0);
 }
 
+/* The intent stands, and what it needs of one chain is gone for good. */
+static bool can_read(struct sim *sim, struct sim_gateway *gateway, enum lane_step step,
+                     uint64_t seq)
+{
+	const struct sim_anchor *anchor = sim_anchor_at(sim, gateway, seq);
+	for (uint32_t i = 0; i < anchor->entry_count; i++) {
+		if (anchor->entries[i].chain != sim->profile.rotten_chain)
+			continue;
+		sim->rotten = sim->rotten || sim_happens(sim, FAULT_ROT, ROT_PERMILLE);
+		if (!sim->rotten)
+			return true;
+		(void)!lane_unreadable(&gateway->lane, step, seq, i, sim->now_ms);
+		return false;
+	}
+	return true;
+}
+
 static void perform(struct sim *sim, struct sim_gateway *gateway, enum lane_step step, uint64_t seq)
 {
 	bool cut;
+	if ((step == LANE_UPLOAD || step == LANE_SUBMIT) && !can_read(sim, gateway, step, seq))
+		return;
 	switch (step) {
 	case LANE_WAIT:
 		return;

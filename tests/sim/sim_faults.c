@@ -28,6 +28,7 @@ static const char *const fault_names[FAULT_COUNT] = {
 	[FAULT_DENIED] = "submission denied",
 	[FAULT_MISSING] = "batch missing there",
 	[FAULT_UPLOAD_CUT] = "upload cut",
+	[FAULT_ROT] = "payloads of a chain rotten",
 	[FAULT_REFUSED_NAMED] = "chain refused by name",
 	[FAULT_REFUSED_UNNAMED] = "chain refused without a name",
 	[FAULT_MAINCHAIN_RESTORED] = "main chain restored from a copy",
@@ -44,6 +45,7 @@ static const char *const effect_names[EFFECT_COUNT] = {
 	[EFFECT_IMPORTED] = "anchor imported",
 	[EFFECT_REWOUND] = "final anchor sent again",
 	[EFFECT_VOID] = "anchor void",
+	[EFFECT_UNREADABLE] = "unreadable anchor void",
 };
 
 const char *sim_fault_name(enum fault fault)
@@ -98,6 +100,9 @@ static void draw_mainchain(struct sim *sim, uint64_t density)
 	if (maybe(sim, density / 2, 1, 1) != 0)
 		profile->refused_chain = (uint32_t)sim_between(sim, 0, sim_chain_count(sim) - 1);
 	profile->says_which = sim_between(sim, 0, 1) == 0;
+	profile->rotten_chain = SIM_CHAINS_MAX;
+	if (maybe(sim, density / 2, 1, 1) != 0)
+		profile->rotten_chain = (uint32_t)sim_between(sim, 0, sim_chain_count(sim) - 1);
 	if (maybe(sim, density / 2, 1, 1) != 0)
 		profile->month_ms = sim_between(sim, 20, 40) * DAY_MS;
 }

@@ -104,7 +104,8 @@ bool sim_is_done(const struct sim *sim)
 	for (uint32_t number = 0; number < sim_chain_count(sim); number++) {
 		const struct sim_edge *edge = &sim->edges[number / SIM_CHAINS_PER_EDGE];
 		size_t local = number % SIM_CHAINS_PER_EDGE;
-		bool refused = number == sim->profile.refused_chain;
+		bool refused = number == sim->profile.refused_chain ||
+		               (sim->rotten && number == sim->profile.rotten_chain);
 		uint64_t reached = refused ? edge->acked[local] : edge->anchored[local];
 		if (edge->made[local] < sim->block_target || reached < edge->made[local] ||
 		    (!refused && next[number] < edge->made[local]))

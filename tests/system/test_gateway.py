@@ -183,6 +183,18 @@ def test_a_trust_change_inside_the_pipeline_is_followed(gate):
         link.wait_durable(11)
 
 
+def rot(gate, mark):
+    """Wherever it stands: pages that the store has given up keep what they held."""
+    data = gate.folder / "spool" / "data.mdb"
+    with open(data, "r+b") as file:
+        held = file.read()
+        at = held.index(mark)
+        while at >= 0:
+            file.seek(at + 5)
+            file.write(bytes([mark[5] ^ 1]))
+            at = held.find(mark, at + 1)
+
+
 def test_a_payload_that_rots_on_the_disk_is_asked_for_again_and_repaired(gate):
     chain = gate.add_ledger("tq-1", "edge-1")
     mark = os.urandom(64)
@@ -195,11 +207,7 @@ def test_a_payload_that_rots_on_the_disk_is_asked_for_again_and_repaired(gate):
         link.send_blocks(0, chain, 2, 3)
         link.wait_durable(4)
     gate.gateway.stop()
-    data = gate.folder / "spool" / "data.mdb"
-    with open(data, "r+b") as file:
-        at = file.read().index(mark)
-        file.seek(at + 5)
-        file.write(bytes([mark[5] ^ 1]))
+    rot(gate, mark)
     gate.gateway.start()
     gate.gateway.wait_log("spool-damaged")
     with Link(gate, "edge-1") as link:
@@ -220,9 +228,73 @@ def test_a_payload_that_rots_on_the_disk_is_asked_for_again_and_repaired(gate):
         link.send_blocks(0, chain, 0, 1)
         assert link.wait("ack")["durable_next"] == 4
     gate.gateway.wait_log("batch-repaired")
-    assert mark in data.read_bytes()
+    assert mark in (gate.folder / "spool" / "data.mdb").read_bytes()
     gate.devchain.start()
     gate.wait_anchored({"tq-1": 4})
+
+
+def full_gate(gate):
+    """Two chains whose blocks are delivered whole; of tq-1 a payload with a mark that can be found on the disk."""
+    gate.gateway_settings["classes"] = {"default": {"deliver": "full"}}
+    mark = os.urandom(64)
+    bad = gate.add_ledger("tq-1", "edge-1")
+    bad.add([mark * 20])
+    good = gate.add_ledger("tq-2", "edge-2").grow(3)
+    gate.begin()
+    return bad, good, mark
+
+
+def store(gate, agent, chain, name, to):
+    with Link(gate, agent) as link:
+        link.hello([chain.hello(name)])
+        link.send_blocks(0, chain, 0, to)
+        link.wait_durable(to + 1)
+
+
+def test_an_intent_whose_payload_rotted_holds_up_its_own_chain_only(gate):
+    bad, good, mark = full_gate(gate)
+    gate.main_chain("/dev/misbehave", {"seed": 1, "rules": [{"do": "error-before", "on": "put"}]})
+    store(gate, "edge-1", bad, "tq-1", 1)
+    gate.gateway.wait_log("anchor-intended seq=1")
+    store(gate, "edge-2", good, "tq-2", 3)  # Behind it in the lane.
+    gate.gateway.stop()
+    rot(gate, mark)
+    gate.main_chain("/dev/misbehave", {"seed": 1, "rules": []})
+    gate.gateway.start()
+    gate.wait_anchored({"tq-2": 4})
+    gate.wait(lambda: gate.chain("tq-1")["state"] == "frozen", "its own chain is frozen")
+    shown = gate.ask("chains", "show", "tq-1")
+    assert shown["delivery_held"] and shown["reason"].startswith("unreadable: ")
+    assert gate.ask("chains", "show", "tq-2")["state"] == "active"
+    assert "tq-1" not in gate.audit()
+
+    # Its agent still has it: once it is allowed to, it brings it again.
+    gate.cli("chains", "unfreeze", "tq-1", "--reason", "the agent is back")
+    with Link(gate, "edge-1") as link:
+        link.hello([bad.hello("tq-1")])
+        link.wait("resend")
+        link.send_blocks(0, bad, 0, 1)
+        link.wait("ack")
+    gate.gateway.wait_log("batch-repaired")
+    gate.wait_anchored({"tq-1": 2, "tq-2": 4})
+    gate.wait(lambda: gate.chain("tq-1")["anchored_next"] == 2, "its receipt is here")
+
+
+def test_an_intent_that_arrived_before_its_payload_rotted_is_not_anchored_again(gate):
+    bad, good, mark = full_gate(gate)
+    gate.main_chain("/dev/misbehave", {"seed": 1, "rules": [{"do": "drop-after", "on": "submit"},
+                                                           {"do": "error-before", "on": "lookup"}]})
+    store(gate, "edge-1", bad, "tq-1", 1)
+    gate.wait_anchored({"tq-1": 2})
+    gate.gateway.kill()
+    rot(gate, mark)
+    gate.main_chain("/dev/misbehave", {"seed": 1, "rules": []})
+    gate.gateway.start()
+    store(gate, "edge-2", good, "tq-2", 3)
+    gate.wait_anchored({"tq-1": 2, "tq-2": 4})
+    gate.wait(lambda: gate.chain("tq-1")["anchored_next"] == 2, "its receipt is here")
+    assert gate.chain("tq-1")["state"] == "active"
+    assert "anchor-void" not in gate.gateway.log()
 
 
 # ---- blocks that are not right -----------------------------------------------------------------------

@@ -198,24 +198,30 @@ static void every_chain_of_a_class_has_its_turn(void **state)
 		assert_int_equal(placed[c], 60);
 }
 
+static void damage_row(struct fixture *fixture, const struct test_chain *chain)
+{
+	struct err err;
+	struct txn txn;
+	uint8_t key[CHAIN_KEY_SIZE + 8] = { 0 };
+	fixture->damaged = true;
+	memcpy(key, chain->key.bytes, CHAIN_KEY_SIZE);
+	txn_begin(&txn, spool_store(fixture->spool), TXN_WRITE);
+	assert_true(txn_has(&txn, SPOOL_HEIGHTS, BYTES_OF(key)));
+	txn_put(&txn, SPOOL_HEIGHTS, BYTES_OF(key), BYTES_LITERAL("no such row"));
+	MUST(txn_commit(&txn, &err));
+}
+
 static void a_chain_whose_rows_are_damaged_is_named(void **state)
 {
 	struct fixture *fixture = *state;
 	struct test_chain good = test_chain("tq-1"), bad = test_chain("tq-2");
 	struct anchor_draft draft;
 	struct err err;
-	struct txn txn;
-	uint8_t key[CHAIN_KEY_SIZE + 8] = { 0 };
 	add_chain(fixture, &good);
 	add_chain(fixture, &bad);
 	put_batch(fixture, &good, 5);
 	put_batch(fixture, &bad, 5);
-	fixture->damaged = true;
-	memcpy(key, bad.key.bytes, CHAIN_KEY_SIZE);
-	txn_begin(&txn, spool_store(fixture->spool), TXN_WRITE);
-	assert_true(txn_has(&txn, SPOOL_HEIGHTS, BYTES_OF(key)));
-	txn_put(&txn, SPOOL_HEIGHTS, BYTES_OF(key), BYTES_LITERAL("no such row"));
-	MUST(txn_commit(&txn, &err));
+	damage_row(fixture, &bad);
 	assert_false(build(fixture, DELIVER_ANCHOR, &draft, &err));
 	assert_int_equal(err.code, ZR_CORRUPT);
 	assert_true(draft.has_culprit);
@@ -234,6 +240,87 @@ static void a_chain_whose_rows_are_damaged_is_named(void **state)
 	anchor_draft_fini(&draft);
 }
 
+static void an_intent_whose_rows_are_damaged_names_the_entry(void **state)
+{
+	struct fixture *fixture = *state;
+	struct test_chain chains[2] = { test_chain("tq-1"), test_chain("tq-2") };
+	struct anchor_draft draft, again;
+	struct err err;
+	int64_t entry = -2;
+	for (int i = 0; i < 2; i++) {
+		add_chain(fixture, &chains[i]);
+		put_batch(fixture, &chains[i], 5);
+	}
+	MUST(build(fixture, DELIVER_FULL, &draft, &err));
+	put_draft(fixture, &draft);
+	damage_row(fixture, &chains[1]);
+	anchor_draft_init(&again);
+	assert_false(anchor_draft_load(&again, fixture->spool, &draft.id, &err));
+	assert_true(anchor_draft_unreadable(&again, &entry));
+	assert_true(entry >= 0 && chain_key_equal(&again.chains[entry], &chains[1].key));
+	/* Running out of memory, or of a device, is nobody's fault. */
+	err.code = ZR_NO_MEMORY;
+	assert_false(anchor_draft_blame(&again, &chains[1].key, &err));
+	assert_false(anchor_draft_unreadable(&again, &entry));
+	anchor_draft_fini(&again);
+	anchor_draft_fini(&draft);
+}
+
+static void an_intent_whose_payload_was_repaired_with_other_bytes_is_stale(void **state)
+{
+	struct fixture *fixture = *state;
+	struct test_chain chain = test_chain("tq-1"), before = chain;
+	struct anchor_draft draft, again;
+	struct test_batch batch;
+	struct err err;
+	int64_t entry = 0;
+	add_chain(fixture, &chain);
+	put_batch(fixture, &chain, 5);
+	MUST(build(fixture, DELIVER_FULL, &draft, &err));
+	put_draft(fixture, &draft);
+	next_batch(&before, 5, 300, &batch); /* The same blocks, in other bytes. */
+	MUST(spool_batch_repair(begin(fixture, SPOOL_INTAKE), &batch.batch, &err));
+	commit(fixture);
+	anchor_draft_init(&again);
+	assert_false(anchor_draft_load(&again, fixture->spool, &draft.id, &err));
+	assert_true(anchor_draft_unreadable(&again, &entry));
+	assert_int_equal(entry, -1);
+	anchor_draft_fini(&again);
+	anchor_draft_fini(&draft);
+}
+
+static void what_is_to_be_uploaded_must_be_there_before_it_is_promised(void **state)
+{
+	struct fixture *fixture = *state;
+	struct test_chain chain = test_chain("tq-1"), other = test_chain("tq-2");
+	struct anchor_draft draft;
+	struct err err;
+	struct txn txn;
+	struct hash dictionary;
+	struct test_batch batch;
+	uint64_t arrival;
+	add_chain(fixture, &chain);
+	add_chain(fixture, &other);
+	put_batch(fixture, &other, 1);
+	next_batch(&chain, 3, 200, &batch);
+	MUST(spool_dictionary_put(begin(fixture, SPOOL_UPKEEP), BYTES_LITERAL("words"), &dictionary,
+	                          &err));
+	commit(fixture);
+	batch.batch.dictionary = dictionary;
+	MUST(spool_batch_put(begin(fixture, SPOOL_INTAKE), &batch.batch, &arrival, &err));
+	commit(fixture);
+	fixture->damaged = true;
+	txn_begin(&txn, spool_store(fixture->spool), TXN_WRITE);
+	txn_delete(&txn, SPOOL_DICTIONARIES, BYTES_OF(dictionary));
+	MUST(txn_commit(&txn, &err));
+	assert_false(build(fixture, DELIVER_FULL, &draft, &err));
+	assert_true(draft.has_culprit && chain_key_equal(&draft.culprit, &chain.key));
+	anchor_draft_fini(&draft);
+	MUST(build(fixture, DELIVER_ANCHOR, &draft, &err)); /* Its payload stays here. */
+	assert_int_equal(draft.anchor.entry_count, 2);
+	anchor_draft_fini(&draft);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,6 +330,9 @@ int main(void)
 		WITH_SPOOL(heights_that_were_declared_lost_end_an_entry),
 		WITH_SPOOL(every_chain_of_a_class_has_its_turn),
 		WITH_SPOOL(a_chain_whose_rows_are_damaged_is_named),
+		WITH_SPOOL(an_intent_whose_rows_are_damaged_names_the_entry),
+		WITH_SPOOL(an_intent_whose_payload_was_repaired_with_other_bytes_is_stale),
+		WITH_SPOOL(what_is_to_be_uploaded_must_be_there_before_it_is_promised),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

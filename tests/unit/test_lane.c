@@ -348,6 +348,145 @@ static void missing_rights_void_nothing(void **state)
 	assert_int_equal(step(&lane, 5000, &seq), LANE_LOOKUP);
 }
 
+/* ---- what we cannot read ourselves ---- */
+
+/* Fails to read entry 1 of anchor seq until the lane takes it back. */
+static void fail_to_read(struct lane *lane, uint64_t seq, int64_t *now_ms)
+{
+	uint64_t found;
+	for (unsigned i = 0; i < LANE_UNREADABLE_MAX; i++) {
+		*now_ms += 2 * options.retry_max_ms;
+		assert_int_equal(step(lane, *now_ms, &found), LANE_SUBMIT);
+		assert_int_equal(found, seq);
+		bool over = lane_unreadable(lane, LANE_SUBMIT, seq, 1, *now_ms);
+		assert_true(over == (i + 1 == LANE_UNREADABLE_MAX));
+		if (!over)
+			assert_int_equal(step(lane, *now_ms, &found), LANE_WAIT); /* A pause. */
+	}
+}
+
+/* Head and fence are asked for anew. */
+static void take_fence_again(struct lane *lane, int64_t now_ms, uint64_t head, uint64_t height)
+{
+	uint64_t seq;
+	assert_int_equal(step(lane, now_ms, &seq), LANE_ASK_HEAD);
+	struct mainchain_answer is = answer_of(MAINCHAIN_HEAD, MAINCHAIN_OK);
+	is.seq = head;
+	is.root = hash_of((uint8_t)head);
+	is.key = hash_of((uint8_t)(100 + head));
+	is.fence = 4;
+	assert_int_equal(lane_on_answer(lane, now_ms, 0, &is), LANE_NEWS_NONE);
+	assert_int_equal(step(lane, now_ms, &seq), LANE_TAKE_FENCE);
+	is = answer_of(MAINCHAIN_FENCE, MAINCHAIN_OK);
+	is.fence = 5;
+	is.height = height;
+	assert_int_equal(lane_on_answer(lane, now_ms, 0, &is), LANE_NEWS_RUNNING);
+}
+
+static void an_intent_that_cannot_be_read_is_taken_back_under_a_new_fence(void **state)
+{
+	struct lane lane;
+	uint64_t seq;
+	int64_t now_ms = 0;
+	run_lane(&lane, 0);
+	intend(&lane, 1);
+	fail_to_read(&lane, 1, &now_ms);
+	take_fence_again(&lane, now_ms, 0, 30);
+	assert_int_equal(step(&lane, now_ms, &seq), LANE_LOOKUP);
+	/* A node that has not seen the new fence cannot know what came in before it. */
+	struct mainchain_answer absent = answer_of(MAINCHAIN_LOOKUP, MAINCHAIN_ABSENT);
+	absent.height = 29;
+	assert_int_equal(lane_on_answer(&lane, now_ms, 1, &absent), LANE_NEWS_NONE);
+	now_ms += 2 * options.retry_max_ms;
+	assert_int_equal(step(&lane, now_ms, &seq), LANE_LOOKUP);
+	absent.height = 30;
+	assert_int_equal(lane_on_answer(&lane, now_ms, 1, &absent), LANE_NEWS_STATE);
+	assert_int_equal(step(&lane, now_ms, &seq), LANE_VOID);
+	assert_int_equal(lane_find(&lane, 1)->reject_entry, 1);
+	assert_true(lane_find(&lane, 1)->unreadable);
+	lane_voided(&lane, 1);
+	assert_true(lane_has_room(&lane));
+}
+
+static void an_intent_that_cannot_be_read_but_arrived_stays(void **state)
+{
+	struct lane lane;
+	uint64_t seq;
+	int64_t now_ms = 0;
+	run_lane(&lane, 0);
+	intend(&lane, 1);
+	(void)step(&lane, 0, &seq);
+	(void)answer(&lane, 0, 1, MAINCHAIN_SUBMIT, MAINCHAIN_UNKNOWN);
+	(void)step(&lane, 5000, &seq);
+	(void)answer(&lane, 5000, 1, MAINCHAIN_LOOKUP, MAINCHAIN_ABSENT);
+	now_ms = 5000;
+	fail_to_read(&lane, 1, &now_ms);
+	take_fence_again(&lane, now_ms, 1, 30); /* The first one was only slow. */
+	assert_int_equal(step(&lane, now_ms, &seq), LANE_LOOKUP);
+	assert_int_equal(answer(&lane, now_ms, 1, MAINCHAIN_LOOKUP, MAINCHAIN_FINAL),
+	                 LANE_NEWS_FINAL);
+	assert_false(lane_find(&lane, 1)->rejected || lane_find(&lane, 1)->unreadable);
+}
+
+static void failures_to_read_that_end_are_forgotten(void **state)
+{
+	struct lane lane;
+	uint64_t seq;
+	int64_t now_ms = 0;
+	run_lane(&lane, 0);
+	lane.options.uploads = true;
+	intend(&lane, 1);
+	for (unsigned i = 0; i < 3 * LANE_UNREADABLE_MAX; i++) {
+		now_ms += 2 * options.retry_max_ms;
+		assert_int_equal(step(&lane, now_ms, &seq), LANE_UPLOAD);
+		if (i % LANE_UNREADABLE_MAX < LANE_UNREADABLE_MAX - 1) {
+			assert_false(lane_unreadable(&lane, LANE_UPLOAD, 1, 0, now_ms));
+			continue;
+		}
+		lane_uploaded(&lane, 1, true, now_ms);
+		assert_int_equal(step(&lane, now_ms, &seq), LANE_SUBMIT);
+		struct mainchain_answer missing = answer_of(MAINCHAIN_SUBMIT, MAINCHAIN_REJECTED);
+		missing.reject = MAINCHAIN_REJECT_MISSING;
+		(void)lane_on_answer(&lane, now_ms, 1, &missing);
+	}
+	assert_int_equal(lane.phase, LANE_RUNNING);
+}
+
+static void what_is_readable_but_not_what_was_intended_is_taken_back_at_once(void **state)
+{
+	struct lane lane;
+	uint64_t seq;
+	run_lane(&lane, 0);
+	intend(&lane, 1);
+	assert_int_equal(step(&lane, 0, &seq), LANE_SUBMIT);
+	assert_true(lane_unreadable(&lane, LANE_SUBMIT, 1, -1, 0));
+	take_fence_again(&lane, 0, 0, 8);
+	assert_int_equal(step(&lane, 0, &seq), LANE_LOOKUP);
+	struct mainchain_answer absent = answer_of(MAINCHAIN_LOOKUP, MAINCHAIN_ABSENT);
+	absent.height = 8;
+	(void)lane_on_answer(&lane, 0, 1, &absent);
+	assert_int_equal(step(&lane, 0, &seq), LANE_VOID);
+	assert_int_equal(lane_find(&lane, 1)->reject_entry, -1);
+}
+
+static void anchors_beyond_those_that_the_lane_holds_are_voided_before_them(void **state)
+{
+	struct lane lane;
+	uint64_t seq;
+	run_lane(&lane, 0);
+	intend(&lane, 1);
+	lane.more_open = true; /* 2 to 100 are in the spool. */
+	lane_voided(&lane, 60);
+	assert_true(lane.more_open);
+	assert_int_equal(lane.anchor_count, 1);
+	lane_voided(&lane, 2);
+	assert_false(lane.more_open);
+	assert_int_equal(lane.anchor_count, 1);
+	lane_voided(&lane, 1);
+	assert_int_equal(lane.anchor_count, 0);
+	assert_int_equal(step(&lane, 0, &seq), LANE_WAIT);
+}
+
 /* ---- standing still ---- */
 
 static void head_case(uint64_t seq, uint8_t root, enum lane_halt expected)
@@ -573,6 +712,11 @@ int main(void)
 		cmocka_unit_test(a_refused_anchor_is_void_only_once_its_key_is_absent),
 		cmocka_unit_test(a_refused_anchor_that_is_there_after_all_stays),
 		cmocka_unit_test(missing_rights_void_nothing),
+		cmocka_unit_test(an_intent_that_cannot_be_read_is_taken_back_under_a_new_fence),
+		cmocka_unit_test(an_intent_that_cannot_be_read_but_arrived_stays),
+		cmocka_unit_test(failures_to_read_that_end_are_forgotten),
+		cmocka_unit_test(what_is_readable_but_not_what_was_intended_is_taken_back_at_once),
+		cmocka_unit_test(anchors_beyond_those_that_the_lane_holds_are_voided_before_them),
 		cmocka_unit_test(the_head_tells_which_side_was_restored_from_a_copy),
 		cmocka_unit_test(a_head_from_a_node_that_is_behind_is_asked_for_again),
 		cmocka_unit_test(an_older_holder_of_the_fence_stops),

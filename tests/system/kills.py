@@ -1,14 +1,15 @@
-"""kills.py -- a world that always has something to do, and its programs killed at every place in turn.
+"""kills.py -- a world that always has something to do, and its programs killed at one place after the other.
 
-    site = KillSite(folder, chance)
-    with site:
-        site.kill_all({"gateway": [(point, hit, point of the second time)...], "fabric": [...], "ledger": [...]})
+    with World(folder, build) as world, KillSite(world, chance) as site:
+        site.kill_all({"gateway": [place, place...], "fabric": [...], "ledger": [...]})
         site.check()
 
-The places are the rows of relay/base/fault_point.h. Each program has a line of them and is killed at each in
-flow, and again while it recovers from that. The lines go on side by side, so that a gateway that is away meets
-agents that are away. What does not happen by itself, an errand of the place brings about.
+A place is a row of relay/base/fault_point.h (FaultPoint) or the n-th call of one kind to the system (SystemCall).
+Each program has a line of them; it is killed at one and started again, to be killed at the next while it
+recovers. The lines go on side by side, so that a gateway that is away meets agents that are away. What does not
+happen by itself, an errand of the place brings about.
 """
+import collections
 import contextlib
 import os
 import pathlib
@@ -29,11 +30,17 @@ from world import ROOT, SLOW, Failure, World
 TABLE = ROOT / "relay/base/fault_point.h"
 BACKLOG_MAX = 60  # Blocks of a source that wait for their anchor: enough to do, and an end in sight.
 PLACE_MAX_S = 40  # To come to a place once.
+LIFE_MAX_S = 3    # To come to a call that a life of that length may not make so often.
 # What a life comes to once, or hardly more often: the others are killed at a later time, too.
 ONCE = {"STORE_OPENING", "STORE_OPENED", "STORE_GROWING", "AGENT_STARTED", "HELLO_SENDING", "WELCOME_READ",
         "GATEWAY_PINNING", "GATEWAY_PINNED", "CLOCK_KEEPING", "CLOCK_KEPT", "GATEWAY_OPENING", "GATEWAY_STARTED",
         "CHAIN_ENROLLING", "CHAIN_ENROLLED", "HEAD_ASKING", "FENCE_TAKING", "FENCE_TAKEN", "EVIDENCE_KEEPING",
         "EVIDENCE_KEPT", "VOID_STORING", "VOID_STORED", "PRUNING", "PRUNED"}
+
+# To the system, for the store, for other files, and for sockets.
+CALLS = ["pwrite64", "pwritev", "writev", "fdatasync", "fsync", "ftruncate", "fallocate", "flock", "openat", "rename",
+         "unlink", "mkdir", "mmap", "accept4", "connect", "sendmsg", "sendto", "recvmsg", "recvfrom", "read", "write",
+         "epoll_wait", "epoll_ctl", "socket", "bind", "listen"]
 
 
 def fault_points(*kinds):
@@ -96,7 +103,7 @@ class KillSite:
             self.add_chain(name)
         self.fresh = 0    # Chains that were made for one errand.
         self.acked = []
-        self.kills = 0
+        self.kills = self.clean = 0
         self.lock = threading.Lock()
         self.ended = threading.Event()
         self.problems = []
@@ -152,9 +159,9 @@ class KillSite:
     # ---- killing ----
 
     def kill_all(self, lines):
-        """Each kind's program at each of its points, the kinds side by side."""
-        threads = [threading.Thread(target=self.kill_line, args=(kind, points), daemon=True)
-                   for kind, points in lines.items()]
+        """Each kind's program at each of its places, the kinds side by side."""
+        threads = [threading.Thread(target=self.kill_line, args=(kind, places), daemon=True)
+                   for kind, places in lines.items()]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -162,44 +169,65 @@ class KillSite:
         if self.problems:
             raise Failure("\n".join(self.problems))
 
-    def kill_line(self, kind, points):
+    def kill_line(self, kind, places):
         program = self.program(kind)
+        program.kill()
         try:
-            program.kill()
-            for point, hit, again in points:
-                self.kill_at(program, point, hit)  # In flow,
-                self.kill_at(program, again, 1)    # and again while it recovers.
+            for place in places:
+                self.kill_at(program, place)
         except (Failure, OSError, AssertionError) as problem:
-            self.problems.append(f"{program.name} at {point}: {problem!r}")
+            self.problems.append(f"{program.name} at {place}: {problem!r}")
         finally:
             program.kill()
-            program.environment = {}
+            program.environment, program.prefix = {}, []
             program.start()
 
-    def kill_at(self, program, point, hit):
-        errand = ERRANDS.get(point, Errand)(self)
+    def kill_at(self, program, place):
+        errand = place.errand(self)
         with self.lock:
             errand.before(program)
-        began = program.log_path.stat().st_size if program.log_path.exists() else 0
-        program.environment = {"ZR_FAULT": f"{point}:{hit}"}
+        began = size_of_log(program)
+        program.environment, program.prefix = place.environment(), place.prefix()
         program.spawn()
-        deadline = time.monotonic() + PLACE_MAX_S * SLOW
-        while program.running:
-            if time.monotonic() > deadline:
-                raise Failure(f"not reached within {PLACE_MAX_S} s (hit {hit}):\n{program.tail()}")
+        deadline = time.monotonic() + place.max_s * SLOW
+        while program.running and time.monotonic() < deadline:
             if self.problems:
                 raise Failure("another line has ended")
-            with contextlib.suppress(Ended, OSError, TimeoutError, Failure):
+            with contextlib.suppress(Ended, OSError, TimeoutError, AssertionError):
                 errand.nudge(program, began)
             time.sleep(0.005)
         errand.after()
-        with open(program.log_path, encoding="utf-8", errors="replace") as log:
-            log.seek(began)
-            told = f"fault-point name={point}\n" in log.read()
-        if program.process.returncode != -signal.SIGKILL or not told:
+        reached = not program.running
+        if not reached and not place.may_miss:
+            raise Failure(f"not reached within {place.max_s} s:\n{program.tail()}")
+        program.kill()
+        if program.process.returncode != -signal.SIGKILL or not place.told(log_since(program, began)):
             raise Failure(f"ended with {program.process.returncode}:\n{program.tail()}")
         with self.lock:
-            self.kills += 1
+            self.kills += reached
+            self.clean += not reached
+
+    def count_calls(self, kind):
+        """How often one thread makes each call to the system in a short life of a program."""
+        program = self.program(kind)
+        program.kill()
+        traces = self.world.folder / "traces"
+        traces.mkdir()
+        began = size_of_log(program)
+        program.prefix = ["strace", "-D", "-ff", "-o", traces / kind, "-e", "trace=" + ",".join(f"?{call}" for call in CALLS)]
+        program.spawn()
+        self.world.wait(lambda: len(re.findall(" anchor-final | blocks-anchored ", log_since(program, began))) >= 3,
+                        f"a short life of {program.name}")
+        program.kill()
+        program.prefix = []
+        program.start()
+        most = collections.Counter()
+        for path in traces.iterdir():
+            self.world.wait(lambda: path.read_text().rstrip().endswith("+++"), "strace has ended")  # pylint: disable=cell-var-from-loop
+            for call, count in collections.Counter(re.findall(r"^(\w+)\(", path.read_text(), re.M)).items():
+                most[call] = max(most[call], count)
+        shutil.rmtree(traces)
+        return most
 
     # ---- the end ----
 
@@ -222,6 +250,52 @@ class KillSite:
         assert int((self.world.folder / "f1/state/raft-1.prunable").read_text()) <= fabric.made
 
 
+# ---- places ----
+
+def size_of_log(program):
+    return program.log_path.stat().st_size if program.log_path.exists() else 0
+
+
+def log_since(program, began):
+    with open(program.log_path, "rb") as log:
+        log.seek(began)
+        return log.read().decode(errors="replace")
+
+
+class FaultPoint(collections.namedtuple("FaultPoint", "name hit")):
+    max_s, may_miss = PLACE_MAX_S, False
+
+    def environment(self):
+        return {"ZR_FAULT": f"{self.name}:{self.hit}"}
+
+    def prefix(self):
+        return []
+
+    def errand(self, site):
+        return ERRANDS.get(self.name, Errand)(site)
+
+    def told(self, log):
+        return f"fault-point name={self.name}\n" in log
+
+
+class SystemCall(collections.namedtuple("SystemCall", "name number")):
+    """Before a thread makes its call of that kind for the n-th time."""
+    max_s, may_miss = LIFE_MAX_S, True
+
+    def environment(self):
+        return {}
+
+    def prefix(self):
+        return ["strace", "-D", "-f", "-o", "/dev/null", "-e", f"trace={self.name}",
+                "-e", f"inject={self.name}:signal=KILL:when={self.number}"]
+
+    def errand(self, site):
+        return Errand(site)
+
+    def told(self, log):
+        return True
+
+
 # ---- what brings a program to a place that it would not come to by itself ----
 
 class Errand:
@@ -241,9 +315,7 @@ class Errand:
             command.wait()
 
     def started(self, program, began):
-        with open(program.log_path, "rb") as log:
-            log.seek(began)
-            return b" started " in log.read()
+        return " started " in log_since(program, began)
 
     def operator(self, *words):
         """A command that a daemon which dies leaves without an answer: asked again by whoever asked, of the next one."""

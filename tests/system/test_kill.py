@@ -10,7 +10,7 @@ import signal
 
 import pytest
 
-from kills import ONCE, KillSite, fault_points
+from kills import ONCE, FaultPoint, KillSite, SystemCall, fault_points
 from world import ROOT, World
 
 BUILD = os.environ.get("ZR_BUILD", ROOT / "build")
@@ -21,14 +21,15 @@ KINDS = {"gateway": ["every", "gateway"], "fabric": ["every", "agent", "fabric"]
 
 
 def draw_line(chance, kind, rounds):
-    """(point, hit, point of the second time): each of its own, later in further rounds; then while it starts."""
+    """Each place twice, in flow and while the program recovers; in further rounds later, and then while it starts."""
     points = fault_points(*KINDS[kind])
     line = []
     for number in range(rounds):
         chance.shuffle(points)
         starting = [point for point in points if point in ONCE]
-        line += [(point, 1 if point in ONCE else 1 + chance.randrange(3) + number,
-                  point if number == 0 else chance.choice(starting)) for point in points]
+        for point in points:
+            hit = 1 if point in ONCE else 1 + chance.randrange(3) + number
+            line += [FaultPoint(point, hit), FaultPoint(point if number == 0 else chance.choice(starting), 1)]
     return line
 
 
@@ -39,8 +40,32 @@ def test_every_program_is_killed_at_every_place_and_nothing_is_lost(tmp_path, to
     with World(tmp_path, BUILD) as world, KillSite(world, chance, blocks=3000 * rounds) as site:
         site.kill_all(lines)
         site.check()
-    torture.figure("fault points at which a program was killed", len({row[0] for line in lines.values() for row in line}))
+    torture.figure("fault points at which a program was killed", len({place.name for line in lines.values() for place in line}))
     torture.figure("kills at fault points, a second one during recovery from each", site.kills)
+
+
+def draw_calls(chance, counts, number_max):
+    """The n-th call of each kind that a life makes, n = 1, 2, 3...; or so many of them, of any kind as likely as of another."""
+    places = [SystemCall(call, number) for call, count in sorted(counts.items()) for number in range(1, count + 1)]
+    if len(places) <= number_max:
+        return places
+    kinds = sorted(counts)
+    chance.shuffle(kinds)
+    return [SystemCall(kind, 1 + chance.randrange(counts[kind])) for kind in (kinds * number_max)[:number_max]]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here")
+def test_every_program_is_killed_at_any_call_to_the_system_and_nothing_is_lost(tmp_path, torture):
+    chance = random.Random(torture.seed)
+    each = torture.rounds(quick=16, deep=2000)
+    with World(tmp_path, BUILD) as world, KillSite(world, chance, blocks=min(20_000, 500 + 50 * each)) as site:
+        counts = {kind: site.count_calls(kind) for kind in KINDS}
+        site.kill_all({kind: draw_calls(chance, counts[kind], each) for kind in KINDS})
+        site.check()
+    assert site.kills > each  # Of three programs: a life may now and then make a call less often than another.
+    torture.figure("calls to the system, of one thread in a short life of each program", sum(sum(count.values()) for count in counts.values()))
+    torture.figure("kills at the n-th call to the system", site.kills)
+    torture.figure("lives that made that call less often", site.clean)
 
 
 # ---- the tools that make, copy and restore stores ----

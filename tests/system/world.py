@@ -93,6 +93,7 @@ class Process:
         self.log_path = world.folder / f"{name}.log"
         self.process = None
         self.environment = {}
+        self.prefix = []  # What runs it instead of being run by us: strace, for one.
 
     @property
     def running(self):
@@ -102,7 +103,7 @@ class Process:
         assert not self.running
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [str(self.world.program(self.program)), *map(str, self.arguments)], cwd=self.world.folder,
+                [*self.prefix, str(self.world.program(self.program)), *map(str, self.arguments)], cwd=self.world.folder,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.environment})
         return self
 

@@ -125,7 +125,7 @@ int main(int argc, char **argv)
 		return status;
 	log_init("zonerelayd", LOG_LEVEL_INFO, LOG_STYLE_TEXT);
 	(void)signal(SIGPIPE, SIG_IGN);
-	store_exit_on_map_fault();
+	store_exit_on_fault();
 	(void)umask(0077);
 	status = load(arguments.config, &config);
 	if (status != EXIT_OK)

@@ -135,9 +135,9 @@ bool store_disk_is_full(struct store *store);
 /* Frees the slots of readers whose process died. Returns how many. */
 int store_clear_dead_readers(struct store *store);
 
-/* For daemons, at start: where the disk or a damaged tree makes a page of the map unreadable, the
- * process ends with EXIT_STORE_IO and a line on standard error, instead of a bus error. */
-void store_exit_on_map_fault(void);
+/* For daemons, at start: where a page of the map cannot be read, or LMDB is led astray by a damaged
+ * one, the process ends with EXIT_STORE_IO and a line on standard error, instead of a crash. */
+void store_exit_on_fault(void);
 
 /* ---- for tests: faults ---- */
 

@@ -60,6 +60,10 @@ uint32_t store_crc(unsigned table, struct bytes key, const struct bytes *parts, 
 /* What a fault hook wants this step to result in; 0 for nothing. */
 int store_fault(const struct store *store, const char *point);
 
+/* Around what LMDB does: a crash in between is the store's (store_exit_on_fault()). */
+void store_guard_enter(void);
+void store_guard_leave(void);
+
 /* Sets err from a result of LMDB or an errno, and poisons where the disk may have failed. Always
  * false. */
 bool store_failed(struct store *store, struct err *err, int rc, const char *what);

@@ -38,6 +38,7 @@ struct txn {
 	unsigned reader;       /* Its place in the store's table of readers. */
 	uint64_t change_bytes; /* What the changes may take on the disk, rounded up to pages. */
 	uint64_t spare_bytes;  /* What is to be left on the disk behind them. */
+	const uint8_t *map;    /* Where the file is mapped; NULL: not asked yet. */
 	bool failed;
 	struct err err; /* Set where failed. */
 };

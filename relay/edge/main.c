@@ -91,7 +91,7 @@ int main(int argument_count, char **argument_values)
 		arguments.words[i] = words[used + i];
 
 	signal(SIGPIPE, SIG_IGN);
-	store_exit_on_map_fault();
+	store_exit_on_fault();
 	log_init("zonerelay-edge", LOG_LEVEL_WARN, LOG_STYLE_TEXT);
 	return command->run(&arguments);
 }

@@ -388,6 +388,61 @@ static void a_changed_value_or_key_is_found_by_its_checksum(void **state)
 	assert_false(store_is_poisoned(fixture->store)); /* Damage is not a failing disk. */
 }
 
+/* The page of a long value, and the leaf of a short one, say in a few bytes which pages they are; LMDB frees
+ * what they say. at: of the byte in the page's head; what: stands in the value, or the key. */
+static void check_page_head_is_not_believed(struct fixture *fixture, const char *what, size_t at)
+{
+	struct err err;
+	struct txn txn;
+	char path[TEST_PATH_MAX + 16];
+	static uint8_t file[1u << 20];
+	store_close(fixture->store);
+	fixture->store = NULL;
+	snprintf(path, sizeof(path), "%s/data.mdb", fixture->dir);
+	int fd = open(path, O_RDWR);
+	ssize_t size = pread(fd, file, sizeof(file), 0);
+	assert_true(size > 0);
+	uint8_t *place = NULL; /* The newest: older copies are on pages that are free. */
+	for (uint8_t *found = file; found != NULL;) {
+		found = memmem(found, (size_t)(file + size - found), what, strlen(what));
+		if (found != NULL)
+			place = found++;
+	}
+	assert_non_null(place);
+	off_t head = (place - file) / 4096 * 4096;
+	uint8_t before = file[(size_t)head + at], after = before ^ 4;
+	assert_int_equal(pwrite(fd, &after, 1, head + (off_t)at), 1);
+	open_again(fixture, 0);
+	txn_begin(&txn, fixture->store, TXN_WRITE);
+	(void)txn_delete(&txn, TABLE_ANIMALS, text("elephant"));
+	MUST_FAIL(txn_commit(&txn, &err), ZR_CORRUPT);
+	assert_true(
+		store_is_poisoned(fixture->store)); /* Nothing more is changed in such a tree. */
+	txn_begin(&txn, fixture->store, TXN_WRITE);
+	MUST_FAIL(txn_commit(&txn, &err), ZR_IO);
+	assert_int_equal(pwrite(fd, &before, 1, head + (off_t)at), 1);
+	close(fd);
+	open_again(fixture, 0);
+	txn_begin(&txn, fixture->store, TXN_WRITE);
+	assert_true(txn_delete(&txn, TABLE_ANIMALS, text("elephant")));
+	MUST(txn_commit(&txn, &err));
+}
+
+static void pages_that_are_not_a_rows_own_are_not_freed_with_it(void **state)
+{
+	struct fixture *fixture = *state;
+	char value[9001];
+	memset(value, 'x', sizeof(value) - 1);
+	memcpy(value, "a long and grey animal", 22);
+	value[sizeof(value) - 1] = '\0';
+	put(fixture->store, TABLE_ANIMALS, "elephant", value);
+	check_page_head_is_not_believed(fixture, "a long and grey animal", sizeof(size_t) + 4);
+	put(fixture->store, TABLE_ANIMALS, "elephant", value);
+	check_page_head_is_not_believed(fixture, "a long and grey animal", 0);
+	put(fixture->store, TABLE_ANIMALS, "elephant", value);
+	check_page_head_is_not_believed(fixture, "elephant", 0);
+}
+
 static void a_full_store_takes_nothing_more_but_deletes_and_goes_on(void **state)
 {
 	struct fixture *fixture = *state;
@@ -820,6 +875,7 @@ int main(void)
 		WITH_STORE(neighbours_are_found_in_the_order_of_keys),
 		WITH_STORE(delete_says_whether_there_was_one),
 		WITH_STORE(a_changed_value_or_key_is_found_by_its_checksum),
+		WITH_STORE(pages_that_are_not_a_rows_own_are_not_freed_with_it),
 		WITH_STORE(a_full_store_takes_nothing_more_but_deletes_and_goes_on),
 		WITH_STORE(a_store_may_be_opened_with_a_larger_or_a_smaller_limit),
 		WITH_STORE(after_a_failed_commit_nothing_is_tried_again),

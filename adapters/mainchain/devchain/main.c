@@ -365,7 +365,7 @@ static bool tell_port(const struct devchain *devchain, struct err *err)
 static bool run(struct devchain *devchain, struct err *err)
 {
 	(void)signal(SIGPIPE, SIG_IGN);
-	store_exit_on_map_fault();
+	store_exit_on_fault();
 	if (!devchain_options_listen(&devchain->options, err) || !prepare(devchain, err) ||
 	    !read_token(devchain, err) || !read_misbehave(devchain, err) ||
 	    !make_tls(devchain, devchain->config, &devchain->tls, err) ||

@@ -16,6 +16,8 @@ import sys
 import tempfile
 import xml.etree.ElementTree
 
+import figures
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # How much longer a wait may take (tests/system/world.py), by kind.
@@ -96,7 +98,7 @@ def run_meson(build, names, total, suites=None):
 def count_meson(result, total):
     """One cmocka program holds many tests; what it printed says how each went."""
     output = result.get("stdout", "") + result.get("stderr", "")
-    for name, value in re.findall(r"^figure: (.+?): (.+)$", result.get("stdout", ""), re.M):
+    for name, value in re.findall(r"^figure: (.+): (.+)$", result.get("stdout", ""), re.M):
         total.figures.append((name, value))
     inner = re.findall(r"^\[ +(OK|FAILED|SKIPPED) +\] (\w+)", output, re.M)
     good = result["result"] in ("OK", "EXPECTEDFAIL")
@@ -141,13 +143,13 @@ def run_pytest(build, names, total, files=None):
                "--durations=8", *(str(ROOT / "tests/system" / file) for file in files or [""])]
     if names:
         command += ["-k", " or ".join(re.sub(r"\W", "_", name) for name in names)]
-    figures = build / "figures.jsonl"
-    figures.unlink(missing_ok=True)
-    environment = dict(os.environ, ZR_BUILD=str(build.resolve()), ZR_FIGURES=str(figures.resolve()),
+    seen = build / "figures.jsonl"
+    seen.unlink(missing_ok=True)
+    environment = dict(os.environ, ZR_BUILD=str(build.resolve()), ZR_FIGURES=str(seen.resolve()),
                        PYTHONDONTWRITEBYTECODE="1")
     run = subprocess.run(command, env=environment, cwd=ROOT, check=False)
-    if figures.exists():
-        total.figures += [(one["name"], one["value"]) for one in map(json.loads, figures.read_text().splitlines())]
+    if seen.exists():
+        total.figures += [(one["name"], one["value"]) for one in map(json.loads, seen.read_text().splitlines())]
     if run.returncode in (0, 5):  # 5: no test of that name.
         shutil.rmtree(folder, ignore_errors=True)
     else:
@@ -199,6 +201,13 @@ def run_lints(build, names, total, deep):
         total.add(name, outcome, (run.stdout + run.stderr)[-6000:])
 
 
+def command_of(arguments):
+    words = ["./dev", "test"]
+    words += ["--deep", f"{arguments.deep:g}"] if arguments.deep else []
+    words += ["--seed", str(arguments.seed)] if arguments.seed is not None else []
+    return " ".join([*words, *arguments.names])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build"))
@@ -206,6 +215,7 @@ def main():
     parser.add_argument("--programs-only", action="store_true", help="leave the system tests out")
     parser.add_argument("--deep", type=float, metavar="MINUTES", help="the long form, scaled to so many minutes")
     parser.add_argument("--seed", type=int, help="repeats what a run with this seed has drawn")
+    parser.add_argument("--record", action="store_true", help="write the figures into docs/TESTING.md")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     if arguments.deep:
@@ -232,6 +242,8 @@ def main():
         print("== figures")
         for name, value in total.figures:
             print(f"{name}: {value}")
+    if arguments.record and not total.failed:
+        figures.record(total.figures, command_of(arguments))
     print(total.line())
     return 1 if total.failed else 0
 

@@ -177,7 +177,7 @@ MUTANTS = [
     Mutant("output-without-a-limit", "P8", "relay/net/conn_io.c",
            "if (before + FRAME_HEADER_SIZE + frame.size > conn->limits.out_max_bytes) {",
            "if (false) {",
-           ("net_hostile",)),
+           ("net",)),
     Mutant("half-a-frame-for-ever", "P8", "relay/net/conn.c",
            "conn->state == STATE_OPEN && is_due(conn->frame_deadline_ms, at_ms)) {",
            "false) {",

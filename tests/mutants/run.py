@@ -223,17 +223,20 @@ def run_all(tree, mutants):
     began = time.monotonic()
     say(f"== {len(mutants)} mutants; first their {len(tests)} tests without any")
     seconds = run_unharmed(tree, tests)
-    killed = 0
+    killed = []
     if seconds is not None:
         say(f"== passed in {time.monotonic() - began:.0f} s with the build")
         for mutant in mutants:
             mutant_began = time.monotonic()
             verdict, remark = run_mutant(tree, mutant, seconds)
-            killed += verdict == "killed"
+            killed += [mutant] if verdict == "killed" else []
             say(f"{verdict:8} {mutant.promise:3} {mutant.name:42} {time.monotonic() - mutant_began:5.1f} s  {remark}")
+    for promise in sorted({mutant.promise for mutant in mutants}, key=lambda name: int(name[1:])):
+        of_it = [mutant for mutant in mutants if mutant.promise == promise]
+        say(f"figure: mutants: against {promise}: {sum(one in killed for one in of_it)} of {len(of_it)} killed")
     say(f"figure: mutants: seconds for all: {time.monotonic() - began:.0f}")
-    say(f"mutants: {killed} of {len(mutants)} killed")
-    return 0 if killed == len(mutants) > 0 else 1
+    say(f"mutants: {len(killed)} of {len(mutants)} killed")
+    return 0 if len(killed) == len(mutants) > 0 else 1
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define LIVENESS_MS (6 * 3600000) /* Of virtual time; a run ends as soon as all is done. */
+#define FRAME_BYTES 200           /* Of a message without a piece of a batch, TLS included. */
 
 /* ---- chance -------------------------------------------------------------------------------- */
 
@@ -126,7 +127,7 @@ static struct event pop(struct sim *sim)
 static void on_message(struct sim *sim, const struct event *event)
 {
 	uint32_t edge = (uint32_t)event->a;
-	if (sim->edges[edge].link != event->b)
+	if (sim->edges[edge].link != event->b || sim->edges[edge].dark == event->b)
 		return; /* That link is gone. */
 	if (event->c != 0)
 		sim_gateway_on_message(sim, edge, &event->message);
@@ -137,12 +138,15 @@ static void on_message(struct sim *sim, const struct event *event)
 void sim_send(struct sim *sim, uint32_t edge, bool up, const struct message *message)
 {
 	struct sim_edge *is = &sim->edges[edge];
-	if (is->link == 0)
+	if (is->link == 0 || is->link == is->dark)
 		return;
 	int64_t arrives_ms = sim->now_ms + (int64_t)sim_between(sim, sim->profile.delay_min_ms,
 	                                                        sim->profile.delay_max_ms);
 	if (arrives_ms < is->clear_ms[up])
 		arrives_ms = is->clear_ms[up];
+	if (sim->profile.link_bytes_per_s > 0)
+		arrives_ms += (int64_t)((FRAME_BYTES + message->size) * 1000 /
+		                        sim->profile.link_bytes_per_s);
 	is->clear_ms[up] = arrives_ms;
 	struct event event = {
 		.run = on_message, .a = edge, .b = is->link, .c = up, .message = *message
@@ -233,6 +237,7 @@ void sim_run(uint64_t seed, bool talk, struct sim_counts *counts)
 	run_until(sim, (int64_t)sim_safety_ms(sim), false);
 	sim->faults = false;
 	sim_mainchain_back(sim);
+	sim_weather_clears(sim);
 	run_until(sim, (int64_t)sim_safety_ms(sim) + LIVENESS_MS, true);
 	sim_check_recorded(sim);
 	if (talk)

@@ -14,6 +14,7 @@
  *     sim.c            chance, events, links, a run
  *     sim_main.c       many runs: seeds, figures, what every fault was seen to do
  *     sim_faults.c     the profile of a seed, and what happens by itself
+ *     sim_weather.c    what a cellular network does to links
  *     sim_oracle.c     what must hold
  *     sim_edge.c       agents
  *     sim_gateway.c    intake          \ of each gateway
@@ -39,12 +40,16 @@
 #define SIM_BLOCKS_MAX      512 /* Of one chain. */
 #define SIM_PIPELINE_MAX    8
 #define SIM_BLOCK_BYTES     700
-#define SIM_TRUST_EVERY     37 /* Every so many blocks, one changes the trust set. */
+#define SIM_TRUST_EVERY     37    /* Every so many blocks, one changes the trust set. */
+#define SIM_LONG_AFTER_MS   10000 /* After so much the month or the night begins. */
 
 /* What can go wrong. A run of many seeds in which one of them never happened has failed. */
 enum fault {
 	FAULT_BREAK,
 	FAULT_STALL,
+	FAULT_SILENCE,
+	FAULT_OUTAGE,
+	FAULT_SWIZZLE,
 	FAULT_KILL_GATEWAY,
 	FAULT_KILL_EDGE,
 	FAULT_AWAY,
@@ -54,6 +59,7 @@ enum fault {
 	FAULT_SPOOL_FULL,
 	FAULT_INTENT_LOST,
 	FAULT_MONTH,
+	FAULT_NIGHT,
 	FAULT_REQUEST_LOST,
 	FAULT_ANSWER_LOST,
 	FAULT_ANSWER_SLOW,
@@ -100,6 +106,7 @@ struct profile {
 	uint32_t edge_count;
 	uint32_t block_every_ms;
 	uint32_t delay_min_ms, delay_max_ms;
+	uint32_t link_bytes_per_s;            /* 0: without a limit. */
 	uint32_t every_ms[FAULT_TIMED_COUNT]; /* 0: never. */
 	uint32_t lie_permille;                /* A batch that does not verify. */
 	uint32_t request_lost_permille;
@@ -118,6 +125,7 @@ struct profile {
 	uint32_t spool_full_permille;  /* A commit that finds the spool full. */
 	uint32_t intent_lost_permille; /* The gateway is killed while one is committed. */
 	uint64_t month_ms;             /* The main chain is away for so long, once; 0: never. */
+	uint64_t night_ms;             /* Some edges have no network for hours, once; 0: never. */
 	enum disaster disaster;
 	uint64_t copy_at_ms, disaster_at_ms;
 };
@@ -166,7 +174,9 @@ struct sim_edge {
 	uint64_t greeted; /* The connection whose hello the gateway has. */
 	bool welcomed;
 	int64_t clear_ms[2]; /* When the last message of each direction arrives: order is kept. */
-	bool batch_lies;     /* The outbox. */
+	uint64_t dark;       /* This connection leads nowhere, and nobody has been told. */
+	int64_t offline_until_ms; /* There is no network before. */
+	bool batch_lies;          /* The outbox. */
 	bool liar;
 	uint64_t outbox_total;
 	struct hash outbox_content;
@@ -210,7 +220,7 @@ struct sim_entry {
 };
 
 #define SIM_ENTRIES_MAX SIM_CHAINS_MAX
-#define SIM_ANCHORS_MAX 4096
+#define SIM_ANCHORS_MAX 20480 /* Every block alone, and some again. */
 
 /* An anchor's content. Kept for the whole run: submissions under way, spools and the main chain name
  * it by its number. */
@@ -281,6 +291,7 @@ struct sim {
 	struct profile profile;
 	bool faults; /* The safety phase. */
 	bool month;  /* The main chain is away for a month: all else is as rare as that is long. */
+	bool night;  /* Likewise, while some edges are without a network for hours. */
 	int64_t now_ms;
 	struct event *events; /* A heap. Owned. */
 	size_t event_count, event_capacity;
@@ -332,14 +343,24 @@ void sim_profile_draw(struct sim *sim);
 /* How long the safety phase is. */
 uint64_t sim_safety_ms(const struct sim *sim);
 void sim_faults_start(struct sim *sim);
-/* A while of the model: longer while the month lasts. */
+/* A while of the model: longer while the month or the night lasts. */
 uint64_t sim_while(struct sim *sim, uint64_t max_ms);
+
+/* ---- sim_weather.c ---- */
+
+void sim_weather_start(struct sim *sim);
+/* One of the faults that come again and again. */
+void sim_weather_cause(struct sim *sim, enum fault fault, uint32_t edge);
+/* Every link is as it should be. */
+void sim_weather_clears(struct sim *sim);
 
 /* ---- sim_edge.c ---- */
 
 void sim_edge_start(struct sim *sim, uint32_t edge);
 void sim_edge_on_message(struct sim *sim, uint32_t edge, const struct message *message);
 void sim_edge_link_lost(struct sim *sim, uint32_t edge);
+/* Some time from now, and not before there is a network. */
+void sim_edge_dial(struct sim *sim, uint32_t edge);
 void sim_edge_kill(struct sim *sim, uint32_t edge);
 void sim_edge_free(struct sim *sim, uint32_t edge);
 

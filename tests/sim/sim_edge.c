@@ -21,11 +21,16 @@ static void wake_at(struct sim *sim, uint32_t edge, int64_t at_ms)
 		sim_after(sim, at_ms > sim->now_ms ? (uint64_t)(at_ms - sim->now_ms) : 0, &event);
 }
 
-static void dial_later(struct sim *sim, uint32_t edge)
+void sim_edge_dial(struct sim *sim, uint32_t edge)
 {
 	struct event event = { .run = on_dial, .a = edge, .b = ++sim->number };
 	sim->edges[edge].dial = event.b;
-	sim_after(sim, sim_between(sim, REDIAL_MIN_MS, REDIAL_MAX_MS), &event);
+	/* Dialling without a network changes nothing: the tries of hours are left out. */
+	int64_t offline_ms = sim->edges[edge].offline_until_ms - sim->now_ms;
+	sim_after(sim,
+	          sim_between(sim, REDIAL_MIN_MS, REDIAL_MAX_MS) +
+	                  (offline_ms > 0 ? (uint64_t)offline_ms : 0),
+	          &event);
 }
 
 static void tell_source(struct sim *sim, uint32_t edge, size_t local)
@@ -64,7 +69,7 @@ void sim_edge_start(struct sim *sim, uint32_t edge)
 		sim_after(sim, sim_between(sim, 1, sim->profile.block_every_ms), &event);
 	}
 	open_upload(sim, edge);
-	dial_later(sim, edge);
+	sim_edge_dial(sim, edge);
 }
 
 void sim_edge_free(struct sim *sim, uint32_t edge)
@@ -79,7 +84,7 @@ void sim_edge_kill(struct sim *sim, uint32_t edge)
 	sim_break_link(sim, edge);
 	sim_edge_free(sim, edge);
 	open_upload(sim, edge);
-	dial_later(sim, edge);
+	sim_edge_dial(sim, edge);
 }
 
 static void on_block(struct sim *sim, const struct event *event)
@@ -103,9 +108,13 @@ static void on_dial(struct sim *sim, const struct event *event)
 	struct sim_edge *is = &sim->edges[edge];
 	if (event->b != is->dial || is->link != 0)
 		return;
+	if (sim->now_ms < is->offline_until_ms) {
+		sim_edge_dial(sim, edge);
+		return;
+	}
 	is->at = sim_has_second(sim) ? (uint32_t)sim_between(sim, 0, 1) : 0;
 	if (!sim->gateways[is->at].up) {
-		dial_later(sim, edge);
+		sim_edge_dial(sim, edge);
 		return;
 	}
 	is->link = ++sim->number;
@@ -121,7 +130,7 @@ void sim_edge_link_lost(struct sim *sim, uint32_t edge)
 	is->welcomed = false;
 	if (is->upload != NULL)
 		upload_on_lost(is->upload);
-	dial_later(sim, edge);
+	sim_edge_dial(sim, edge);
 }
 
 /* ---- sending ---- */

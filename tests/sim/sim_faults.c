@@ -5,13 +5,16 @@
  */
 #include "tests/sim/sim.h"
 
-#define SAFETY_MS      60000
-#define DAY_MS         86400000
-#define MONTH_AFTER_MS 10000 /* The main chain goes away for long after so much. */
+#define SAFETY_MS 60000
+#define HOUR_MS   3600000
+#define DAY_MS    86400000
 
 static const char *const fault_names[FAULT_COUNT] = {
 	[FAULT_BREAK] = "link broken",
 	[FAULT_STALL] = "link stalled",
+	[FAULT_SILENCE] = "link dead, and nobody told",
+	[FAULT_OUTAGE] = "edge without a network",
+	[FAULT_SWIZZLE] = "links stopped and released in any order",
 	[FAULT_KILL_GATEWAY] = "gateway killed",
 	[FAULT_KILL_EDGE] = "edge killed",
 	[FAULT_AWAY] = "main chain away",
@@ -20,6 +23,7 @@ static const char *const fault_names[FAULT_COUNT] = {
 	[FAULT_SPOOL_FULL] = "commit that finds the spool full",
 	[FAULT_INTENT_LOST] = "killed before an intent was durable",
 	[FAULT_MONTH] = "main chain away for a month",
+	[FAULT_NIGHT] = "edge without a network for hours",
 	[FAULT_REQUEST_LOST] = "request lost",
 	[FAULT_ANSWER_LOST] = "answer lost after it was done",
 	[FAULT_ANSWER_SLOW] = "answer very late",
@@ -73,6 +77,10 @@ static void draw_links(struct sim *sim, uint64_t density)
 	profile->delay_max_ms = profile->delay_min_ms + (uint32_t)sim_between(sim, 0, 1500);
 	profile->every_ms[FAULT_BREAK] = maybe(sim, density, 100, 8000);
 	profile->every_ms[FAULT_STALL] = maybe(sim, density, 500, 8000);
+	profile->link_bytes_per_s = maybe(sim, density, 8000, 250000);
+	profile->every_ms[FAULT_SILENCE] = maybe(sim, density, 2000, 20000);
+	profile->every_ms[FAULT_OUTAGE] = maybe(sim, density, 2000, 20000);
+	profile->every_ms[FAULT_SWIZZLE] = maybe(sim, density, 5000, 20000);
 	profile->every_ms[FAULT_KILL_GATEWAY] = maybe(sim, density, 1500, 20000);
 	profile->every_ms[FAULT_KILL_EDGE] = maybe(sim, density, 500, 10000);
 	profile->lie_permille = maybe(sim, density, 1, 300);
@@ -105,6 +113,8 @@ static void draw_mainchain(struct sim *sim, uint64_t density)
 		profile->rotten_chain = (uint32_t)sim_between(sim, 0, sim_chain_count(sim) - 1);
 	if (maybe(sim, density / 2, 1, 1) != 0)
 		profile->month_ms = sim_between(sim, 20, 40) * DAY_MS;
+	else
+		profile->night_ms = (uint64_t)maybe(sim, density / 2, 1, 12) * HOUR_MS;
 }
 
 static void draw_disaster(struct sim *sim, uint64_t density)
@@ -140,16 +150,17 @@ void sim_profile_draw(struct sim *sim)
 
 uint64_t sim_safety_ms(const struct sim *sim)
 {
-	return SAFETY_MS + sim->profile.month_ms;
+	return SAFETY_MS + sim->profile.month_ms + sim->profile.night_ms;
 }
 
 uint64_t sim_while(struct sim *sim, uint64_t max_ms)
 {
+	uint64_t long_ms = sim->profile.month_ms + sim->profile.night_ms; /* One of them is 0. */
 	uint64_t left_ms = 0, stretched_ms = 0;
-	if (sim->month)
-		left_ms = MONTH_AFTER_MS + sim->profile.month_ms - (uint64_t)sim->now_ms;
+	if (sim->month || sim->night)
+		left_ms = SIM_LONG_AFTER_MS + long_ms - (uint64_t)sim->now_ms;
 	if (left_ms > 0)
-		stretched_ms = sim_between(sim, 0, max_ms * (sim->profile.month_ms / SAFETY_MS));
+		stretched_ms = sim_between(sim, 0, max_ms * (long_ms / SAFETY_MS));
 	return sim_between(sim, 1, max_ms) + (stretched_ms < left_ms ? stretched_ms : left_ms);
 }
 
@@ -217,6 +228,11 @@ static void cause(struct sim *sim, enum fault fault)
 		sim->edges[edge].clear_ms[0] += (int64_t)sim_between(sim, 100, 5000);
 		sim->edges[edge].clear_ms[1] += (int64_t)sim_between(sim, 100, 5000);
 		return;
+	case FAULT_SILENCE:
+	case FAULT_OUTAGE:
+	case FAULT_SWIZZLE:
+		sim_weather_cause(sim, fault, edge);
+		return;
 	case FAULT_KILL_GATEWAY:
 		kill_one(sim);
 		return;
@@ -250,9 +266,10 @@ void sim_faults_start(struct sim *sim)
 		if (sim->profile.every_ms[fault] > 0)
 			sim_after(sim, sim_while(sim, sim->profile.every_ms[fault]), &event);
 	}
+	sim_weather_start(sim);
 	if (sim->profile.month_ms > 0) {
 		struct event begins = { .run = on_month, .a = 1 }, ends = { .run = on_month };
-		sim_after(sim, MONTH_AFTER_MS, &begins);
-		sim_after(sim, MONTH_AFTER_MS + sim->profile.month_ms, &ends);
+		sim_after(sim, SIM_LONG_AFTER_MS, &begins);
+		sim_after(sim, SIM_LONG_AFTER_MS + sim->profile.month_ms, &ends);
 	}
 }

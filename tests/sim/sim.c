@@ -238,6 +238,7 @@ void sim_run(uint64_t seed, bool talk, struct sim_counts *counts)
 	sim->faults = false;
 	sim_mainchain_back(sim);
 	sim_weather_clears(sim);
+	sim_edges_go_on(sim);
 	run_until(sim, (int64_t)sim_safety_ms(sim) + LIVENESS_MS, true);
 	sim_check_recorded(sim);
 	if (talk)

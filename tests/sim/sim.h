@@ -361,6 +361,8 @@ void sim_edge_on_message(struct sim *sim, uint32_t edge, const struct message *m
 void sim_edge_link_lost(struct sim *sim, uint32_t edge);
 /* Some time from now, and not before there is a network. */
 void sim_edge_dial(struct sim *sim, uint32_t edge);
+/* Every chain goes on by one block: what a restore took away is noticed when there is work. */
+void sim_edges_go_on(struct sim *sim);
 void sim_edge_kill(struct sim *sim, uint32_t edge);
 void sim_edge_free(struct sim *sim, uint32_t edge);
 

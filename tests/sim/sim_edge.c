@@ -100,6 +100,17 @@ static void on_block(struct sim *sim, const struct event *event)
 	sim_after(sim, sim_while(sim, 2 * (uint64_t)sim->profile.block_every_ms), event);
 }
 
+void sim_edges_go_on(struct sim *sim)
+{
+	sim->block_target++;
+	for (uint32_t chain = 0; chain < sim_chain_count(sim); chain++) {
+		struct event event = { .run = on_block,
+			               .a = chain / SIM_CHAINS_PER_EDGE,
+			               .b = chain % SIM_CHAINS_PER_EDGE };
+		sim_after(sim, sim_between(sim, 1, 60000), &event);
+	}
+}
+
 /* ---- the link ---- */
 
 static void on_dial(struct sim *sim, const struct event *event)

@@ -133,6 +133,8 @@ static void draw_disaster(struct sim *sim, uint64_t density)
 	profile->disaster_at_ms = profile->copy_at_ms + sim_between(sim, busy_ms / 10, busy_ms);
 	if (profile->month_ms > 0 && sim_between(sim, 0, 2) == 0)
 		profile->disaster_at_ms += profile->month_ms;
+	uint64_t end_ms = sim_safety_ms(sim) - 1;
+	profile->disaster_at_ms = profile->disaster_at_ms < end_ms ? profile->disaster_at_ms : end_ms;
 }
 
 void sim_profile_draw(struct sim *sim)
@@ -142,7 +144,7 @@ void sim_profile_draw(struct sim *sim)
 	uint64_t density = densities[sim_between(sim, 0, 7)];
 	profile->edge_count = (uint32_t)sim_between(sim, 1, SIM_EDGES_MAX);
 	profile->block_every_ms = (uint32_t)sim_between(sim, 20, 600);
-	sim->block_target = sim_between(sim, 20, SIM_BLOCKS_MAX - 1);
+	sim->block_target = sim_between(sim, 20, SIM_BLOCKS_MAX - 2);
 	draw_links(sim, density);
 	draw_mainchain(sim, density);
 	draw_disaster(sim, density);

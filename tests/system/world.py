@@ -12,6 +12,7 @@ program is a Process: started, stopped, killed and started again, its log kept i
 A World makes its configuration files from what was added; world.gateway_settings and each edge's
 settings are nested dictionaries that a test may change before start() (or before a reload).
 """
+import http.client
 import itertools
 import json
 import os
@@ -239,7 +240,7 @@ class World:
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(request, timeout=5) as answer:
                 return json.loads(answer.read() or b"{}")
-        except OSError:
+        except (OSError, http.client.HTTPException):  # Also one that was killed in the middle of its answer.
             return None
 
     def main_chain_bytes(self, path):
@@ -290,7 +291,7 @@ class World:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as answer:
             return answer.code, answer.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return 0, ""
 
     def gateway_ready(self):

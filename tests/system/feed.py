@@ -18,12 +18,13 @@ from world import SLOW
 
 
 class Feed:
-    def __init__(self, path, name, size=200, window=8, pause=0.0):
+    def __init__(self, path, name, size=200, window=8, pause=0.0, most=None):
         self.path = path
         self.name = name
         self.size = size
         self.window = window
         self.pause = pause
+        self.most = most     # So many entries at most; None: until stopped. May be raised.
         self.acked = {}      # Number in the ledger -> entry.
         self.number = 0
         self.failure = None
@@ -66,8 +67,10 @@ class Feed:
             self.failure = failure
 
     def _send(self, producer, waiting, sent):
-        """True: one more is on its way."""
+        """True: one more is on its way. None: there is no more."""
         if sent == len(waiting):
+            if self.most is not None and self.number >= self.most:
+                return None
             waiting.append(self.make())
         producer.socket.settimeout(30)  # A whole entry or none.
         try:
@@ -82,7 +85,10 @@ class Feed:
         sent = 0
         while not self.stopping.is_set():
             while sent < self.window:
-                if not self._send(producer, waiting, sent):
+                went = self._send(producer, waiting, sent)
+                if went is None:
+                    break
+                if not went:
                     return
                 sent += 1
             producer.sent = list(waiting[:sent])

@@ -21,6 +21,8 @@
 #define STATUS_INTERVAL_MS 1000
 #define STEPS_PER_TURN_MAX 64
 #define STOP_POLL_MS       20
+#define PENDING_PAGE       64
+#define BURST_INTERVAL_MS  100
 
 struct spool_anchor_id delivery_anchor_id(const struct delivery *delivery, uint64_t seq)
 {
@@ -223,15 +225,54 @@ static int64_t run_lane(struct delivery *delivery)
 	return delivery_now(delivery);
 }
 
-/* A full anchor's worth is pending: the interval need not pass. */
-static bool burst_is_pending(const struct delivery *delivery)
+/* Counts blocks of the class that could go into the next anchor, until *chains or *blocks is an
+ * anchor's worth. */
+static bool count_pending(const struct delivery *delivery, size_t class, size_t *chains,
+                          uint64_t *blocks)
+{
+	struct spool *spool = delivery->options.spool;
+	const struct plan_limits *limits = &delivery->plan.limits;
+	struct spool_pending page[PENDING_PAGE];
+	struct chain_key after = { { 0 } };
+	size_t count = PENDING_PAGE;
+	while (count == PENDING_PAGE) {
+		struct spool_pending_query query = { .sink = SPOOL_SINK_MAIN,
+			                             .class = delivery->class_numbers[class],
+			                             .after = &after };
+		if (!spool_pending_page(spool, &query, page, PENDING_PAGE, &count, NULL))
+			return false;
+		for (size_t i = 0; i < count; i++) {
+			struct spool_chain chain;
+			if (spool_chain(spool, &page[i].chain, &chain, NULL))
+				*blocks += chain.next_height - page[i].from;
+			if (++*chains >= limits->entry_max || *blocks >= limits->block_max)
+				return true;
+		}
+		if (count > 0)
+			after = page[count - 1].chain;
+	}
+	return false;
+}
+
+/* A full anchor's worth is pending: the interval need not pass. The totals are quickly read, but
+ * speak of held chains and of anchors that are under way, too: where they are high, what can be sent
+ * is counted, now and then. */
+static bool burst_is_pending(struct delivery *delivery, int64_t now_ms)
 {
 	struct spool_totals totals;
-	if (!spool_totals(delivery->options.spool, &totals, NULL))
+	if (now_ms < delivery->burst_at_ms || !spool_totals(delivery->options.spool, &totals, NULL))
 		return false;
 	uint64_t settled =
 		totals.anchored_blocks + totals.quarantined_blocks + totals.tombstoned_blocks;
-	return totals.received_blocks - settled >= delivery->plan.limits.block_max;
+	if (totals.received_blocks - settled < delivery->plan.limits.block_max)
+		return false;
+	delivery->burst_at_ms = now_ms + BURST_INTERVAL_MS;
+	size_t chains = 0;
+	uint64_t blocks = 0;
+	bool burst = false;
+	for (size_t class = 0; class < delivery->plan.class_count && !burst; class ++)
+		burst = count_pending(delivery, class, &chains, &blocks);
+	return burst;
 }
 
 static int64_t build(struct delivery *delivery, int64_t now_ms)
@@ -243,7 +284,7 @@ static int64_t build(struct delivery *delivery, int64_t now_ms)
 	    !lane_has_room(&delivery->lane))
 		return INT64_MAX;
 	bool at_once = delivery->more_pending || plan_probe(&delivery->plan, &suspects) > 0;
-	if (now_ms < delivery->build_at_ms && !at_once && !burst_is_pending(delivery))
+	if (now_ms < delivery->build_at_ms && !at_once && !burst_is_pending(delivery, now_ms))
 		return delivery->build_at_ms;
 	delivery->build_at_ms = now_ms + (int64_t)delivery->sink->anchor_interval_ms;
 	delivery->more_pending = false;
@@ -275,11 +316,17 @@ static int64_t prune(struct delivery *delivery, int64_t now_ms)
 	return INT64_MAX;
 }
 
+static bool waits_for_interval(const struct delivery *delivery, int64_t now_ms)
+{
+	return delivery->lane.anchor_count == 0 && !delivery->building && !delivery->more_pending &&
+	       now_ms < delivery->build_at_ms;
+}
+
 /* Is standing still right? Then the watchdog may be fed (architecture: progress, or a proven reason). */
 static void prove_idle(struct delivery *delivery, int64_t now_ms)
 {
 	bool empty = !delivery->maybe_pending && delivery->lane.anchor_count == 0;
-	bool waits = delivery->lane.phase == LANE_HALTED ||
+	bool waits = delivery->lane.phase == LANE_HALTED || waits_for_interval(delivery, now_ms) ||
 	             lane_state(delivery) == DELIVERY_LANE_AWAY ||
 	             delivery_has_calls(delivery); /* Each call has a time-out of its own. */
 	if (empty || waits)

@@ -97,6 +97,7 @@ struct delivery {
 	bool maybe_pending;  /* Something may be pending: look. */
 	bool more_pending;   /* The last anchor was full: do not wait for the interval. */
 	int64_t build_at_ms; /* Not before; the interval. */
+	int64_t burst_at_ms; /* Not before is pending counted again, for a burst. */
 	bool pruning;
 	int64_t prune_at_ms;
 	struct delivery_lane_status status; /* As last told. */

@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -295,6 +296,25 @@ def test_an_intent_that_arrived_before_its_payload_rotted_is_not_anchored_again(
     gate.wait(lambda: gate.chain("tq-1")["anchored_next"] == 2, "its receipt is here")
     assert gate.chain("tq-1")["state"] == "active"
     assert "anchor-void" not in gate.gateway.log()
+
+
+def test_what_a_frozen_chain_holds_back_is_no_burst(gate):
+    gate.gateway_settings["main-chain"].update({"anchor-interval": "1 h", "anchor-blocks": 10})
+    frozen = gate.add_ledger("tq-1", "edge-1").grow(8)
+    chain = gate.add_ledger("tq-2", "edge-2").grow(12)
+    gate.begin()
+    gate.gateway.wait_log("lane-running")
+    store(gate, "edge-1", frozen, "tq-1", 8)
+    gate.cli("chains", "freeze", "tq-1", "--hold-delivery", "--reason", "a test")
+    with Link(gate, "edge-2") as link:
+        link.hello([chain.hello("tq-2")])
+        link.send_blocks(0, chain, 0, 0)
+        link.wait_durable(1)
+        time.sleep(3)
+        assert "tq-2" not in gate.audit()
+        link.send_blocks(0, chain, 1, 11)  # A whole anchor's worth does not wait.
+        gate.wait_anchored({"tq-2": 12})
+    assert "tq-1" not in gate.audit()
 
 
 # ---- blocks that are not right -----------------------------------------------------------------------

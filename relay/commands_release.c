@@ -71,8 +71,7 @@ static bool apply_item(struct spool_txn *txn, const struct release_item *item,
 		                           .agent = item->info.agent,
 		                           .trust = buffer_bytes(&item->trust),
 		                           .trust_from = job->trust_next_from };
-	uint64_t arrival;
-	return spool_batch_put(txn, &batch, &arrival, err);
+	return intake_put(txn, &batch, job, err);
 }
 
 static bool apply_release(struct spool_txn *txn, struct change *change, struct err *err)

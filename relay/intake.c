@@ -319,6 +319,22 @@ bool batch_send_to_writer(struct batch *batch)
 	return true;
 }
 
+bool intake_put(struct spool_txn *txn, const struct spool_batch *batch,
+                const struct verify_job *job, struct err *err)
+{
+	uint64_t arrival;
+	if (!spool_batch_put(txn, batch, &arrival, err))
+		return false;
+	struct reader between = reader_of(buffer_bytes(&job->trusts_between));
+	uint64_t from;
+	struct bytes trust;
+	while (walk_next_replaced(&between, &from, &trust)) {
+		if (!spool_batch_trust(txn, &batch->chain, from, trust, err))
+			return false;
+	}
+	return true;
+}
+
 static bool apply_append(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
 	const struct batch *batch = LIST_ENTRY(op, struct batch, op);
@@ -338,8 +354,7 @@ static bool apply_append(struct spool_txn *txn, struct writer_op *op, struct err
 		.trust = buffer_bytes(&batch->trust),
 		.trust_from = job->trust_next_from,
 	};
-	uint64_t arrival;
-	bool put = spool_batch_put(txn, &record, &arrival, err);
+	bool put = intake_put(txn, &record, job, err);
 	FAULT_POINT(BATCH_STORING);
 	return put;
 }

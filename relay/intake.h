@@ -101,6 +101,11 @@ bool intake_wants(struct intake *intake, struct chain *chain, const struct batch
 void intake_offer(struct intake *intake, struct chain *chain, const struct batch_header *header,
                   uint8_t *take_payload, const struct bringer *bringer);
 
+/* Stores a batch that a job has verified, with every trust set that its blocks brought. On the writer's
+ * thread. Errors: as spool_batch_put(). */
+bool intake_put(struct spool_txn *txn, const struct spool_batch *batch,
+                const struct verify_job *job, struct err *err) MUST_CHECK;
+
 /* For the loop to watch: answers of the workers wait. */
 int intake_facts_fd(const struct intake *intake);
 /* Goes on with everything that came back, and with what found no room before. Returns how many

@@ -44,6 +44,7 @@ void verify_job_forget(struct verify_job *job)
 	if (job->trust_next != NULL)
 		job->format->trust_free(job->trust_next);
 	job->trust_next = NULL;
+	buffer_fini(&job->trusts_between);
 	buffer_fini(&job->block);
 	job->fault = WALK_FINE;
 	job->bad_height = 0;
@@ -90,6 +91,7 @@ static enum walk_fault run_walk(const struct verify_bench *bench, struct verify_
 	struct walk walk;
 	walk_init(&walk, job->format, job->trust, job->epoch, job->position);
 	walk.trust_from = job->trust_from;
+	walk.replaced = &job->trusts_between;
 	const struct walk_batch batch = {
 		.raw = buffer_bytes(&bench->raw),
 		.policy = job->policy,

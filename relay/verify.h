@@ -56,7 +56,8 @@ struct verify_job {
 	size_t header_count;
 	struct trust *trust_next; /* Owned: the set after the batch; NULL: unchanged. */
 	uint64_t trust_next_from;
-	struct buffer block; /* PROVE: the block as it came. Owned. */
+	struct buffer trusts_between; /* Owned: sets in force only inside; walk_next_replaced(). */
+	struct buffer block;          /* PROVE: the block as it came. Owned. */
 };
 
 /* Frees what was found, so that the job can be asked again. */

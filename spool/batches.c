@@ -182,6 +182,8 @@ bool spool_batch_trust(struct spool_txn *txn, const struct chain_key *key, uint6
 		return txn_check(&txn->txn, err) &&
 		       err_set(err, ZR_STATE, "%s: height %" PRIu64 " is not in its last batch",
 		               chain.id.name, from);
+	if (!spool_take_room(txn, trust.size + ROWS_BYTES, err))
+		return false;
 	write_trust(txn, key, from, trust);
 	if (from > chain.trust_from) {
 		chain.trust_from = from;

@@ -44,7 +44,8 @@ bool spool_batch_put(struct spool_txn *txn, const struct spool_batch *batch, uin
 
 /* A trust set that was in force only inside a batch. Call it after the batch was put, with rising
  * heights, before the chain's next batch: evidence is judged under the set of its own height.
- * Errors: ZR_STATE  no such chain, or from is not inside its last batch. */
+ * Errors: ZR_STATE  no such chain, or from is not inside its last batch.
+ *         ZR_FULL   the mark is reached. */
 bool spool_batch_trust(struct spool_txn *txn, const struct chain_key *chain, uint64_t from,
                        struct bytes trust, struct err *err) MUST_CHECK;
 

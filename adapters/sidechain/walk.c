@@ -42,6 +42,31 @@ struct trust *walk_take_trust(struct walk *walk)
 	return taken;
 }
 
+/* from, 8 bytes; the set as its format saves it, with its length. */
+static bool keep_replaced(const struct walk *walk, struct err *err)
+{
+	struct buffer *replaced = walk->replaced;
+	if (replaced == NULL || walk->trust_owned == NULL)
+		return true;
+	struct buffer saved = BUFFER_EMPTY;
+	walk->format->trust_save(walk->trust_owned, &saved);
+	bool good = buffer_ok(&saved, err);
+	if (good) {
+		buffer_put_u64(replaced, walk->trust_from);
+		buffer_put_long(replaced, buffer_bytes(&saved));
+		good = buffer_ok(replaced, err);
+	}
+	buffer_fini(&saved);
+	return good;
+}
+
+bool walk_next_replaced(struct reader *replaced, uint64_t *out_from, struct bytes *out_trust)
+{
+	*out_from = reader_u64(replaced);
+	*out_trust = reader_long(replaced);
+	return !replaced->failed;
+}
+
 /* The block that the set in force came from was vouched for when it was pinned: it has to be that
  * very block, and needs nothing more. */
 static bool is_pinned(const struct walk *walk, const struct block_header *header)
@@ -107,6 +132,10 @@ static enum walk_fault step(struct walk *walk, struct bytes raw, bool check_sign
 			return fault;
 	}
 	if (next != NULL) {
+		if (!keep_replaced(walk, err)) {
+			walk->format->trust_free(next);
+			return WALK_MALFORMED; /* err says that it is a shortage. */
+		}
 		walk->format->trust_free(walk->trust_owned);
 		walk->trust_owned = next;
 		walk->trust = next;

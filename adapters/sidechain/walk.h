@@ -32,6 +32,9 @@ struct walk {
 	const struct trust *trust; /* In force for next_height. Borrowed, or trust_owned. */
 	struct trust *trust_owned; /* The set that blocks walked so far brought, or NULL. */
 	uint64_t trust_from;       /* First height trust is in force for. */
+	struct buffer
+		*replaced; /* Borrowed; NULL: not wanted. Takes each set that blocks brought and
+	                            * later ones replaced: walk_next_replaced() reads it. */
 };
 
 /* Borrows trust and epoch until walk_fini(). */
@@ -41,6 +44,9 @@ void walk_init(struct walk *walk, const struct sidechain *format, const struct t
 void walk_fini(struct walk *walk);
 /* Gives the newest set if blocks changed it, else NULL. */
 struct trust *walk_take_trust(struct walk *walk);
+
+/* The next of the sets in walk.replaced, in rising order. False: no more. */
+bool walk_next_replaced(struct reader *replaced, uint64_t *out_from, struct bytes *out_trust);
 
 /* One step: read, height, link, admits, and signatures if check_signatures or the block changes the
  * trust set; then position and trust move on. WALK_FINE: *out_block is filled. Otherwise walk is as

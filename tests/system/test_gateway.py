@@ -160,13 +160,18 @@ def test_what_comes_again_is_acked_again_and_stored_once(gate):
     assert gate.metrics()["zonerelay_blocks_received_total"] == 6
 
 
-def test_a_trust_change_inside_the_pipeline_is_followed(gate):
-    chain = gate.add_ledger("tq-1", "edge-1").grow(3)
-    former, chain.key = chain.key, Key(gate.folder / "tq-1", "second")
+def hand_over(gate, chain, name):
+    """The next block of the chain names another key, which seals what follows."""
+    former, chain.key = chain.key, Key(gate.folder / "tq-1", name)
     trust = b"ZRt1" + bytes([2, 1, 1]) + struct.pack(">H", len(chain.key.spki)) + chain.key.spki
-    raw, digest = chain.make(4, chain.hashes[3], [trust], kind=1, key=former)
+    raw, digest = chain.make(len(chain.blocks), chain.hashes[-1], [trust], kind=1, key=former)
     chain.blocks.append(raw)
     chain.hashes.append(digest)
+
+
+def test_a_trust_change_inside_the_pipeline_is_followed(gate):
+    chain = gate.add_ledger("tq-1", "edge-1").grow(3)
+    hand_over(gate, chain, "second")
     chain.grow(5)
     gate.begin(main_chain=False)
     with Link(gate, "edge-1") as link:
@@ -429,6 +434,26 @@ def test_a_fork_is_proven_and_freezes_its_chain_only(gate):
     gate.gateway.start()
     with Link(gate, "edge-1") as link:
         assert link.hello([chain.hello("tq-1")])["chains"][0]["state"] == "CHAIN_STATE_FROZEN"
+
+
+def test_a_fork_between_two_trust_changes_of_one_batch_is_proven(gate):
+    chain = gate.add_ledger("tq-1", "edge-1").grow(3)
+    hand_over(gate, chain, "second")  # 4.
+    chain.grow(1)
+    branch = chain.fork(5)
+    branch.add([b"another truth"])  # Sealed with the second key, as our own block 5.
+    chain.blocks, chain.hashes = chain.blocks[:5], chain.hashes[:5]
+    chain.grow(2)
+    hand_over(gate, chain, "third")  # 7.
+    chain.grow(2)
+    gate.begin(main_chain=False)
+    with Link(gate, "edge-1") as link:
+        link.hello([chain.hello("tq-1")])
+        link.send_blocks(0, chain, 0, 9)
+        link.wait_durable(10)
+        link.send_blocks(0, branch, 5, 5)
+        assert link.wait("reject")["reason"] == "REJECT_REASON_FORK"
+        assert link.wait("chain_update")["welcome"]["state"] == "CHAIN_STATE_FROZEN"
 
 
 def test_an_unsigned_block_at_a_known_height_is_no_evidence(gate):

@@ -132,7 +132,8 @@ def run_bounded(command, directory, environment, seconds_max):
         except subprocess.TimeoutExpired:
             late = True
             end_group(process, signal.SIGTERM)
-        end_group(process, signal.SIGKILL)
+        finally:
+            end_group(process, signal.SIGKILL)
         seconds = time.monotonic() - began
         output.seek(0)
         text = output.read()
@@ -240,4 +241,5 @@ def run_all(tree, mutants):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # What is under way ends with us.
     sys.exit(main())

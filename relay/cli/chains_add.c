@@ -93,17 +93,31 @@ static bool put_list(const struct cli *cli, struct addition *addition, struct er
 	return buffer_ok(&addition->list, err);
 }
 
+/* Left by a command that was killed before it came to the list, or brought there by hand. */
+static bool is_pinned_already(const struct addition *addition)
+{
+	struct buffer there = BUFFER_EMPTY;
+	struct err ignored;
+	bool same = file_read(addition->pinned_path, PINNED_MAX, &there, &ignored) &&
+	            bytes_equal(buffer_bytes(&there), buffer_bytes(&addition->pinned));
+	buffer_fini(&there);
+	return same;
+}
+
 static bool write_files(struct addition *addition, const char *folder, struct err *err)
 {
 	struct stat found;
 	if (mkdir(folder, 0755) != 0 && errno != EEXIST)
 		return err_set(err, ZR_UNAVAILABLE, "%s: %s", folder, strerror(errno));
-	if (lstat(addition->list_path, &found) == 0 || lstat(addition->pinned_path, &found) == 0)
+	bool pinned = is_pinned_already(addition);
+	if (lstat(addition->list_path, &found) == 0 ||
+	    (!pinned && lstat(addition->pinned_path, &found) == 0))
 		return err_set(err, ZR_STATE, "%s or %s is there already", addition->list_path,
 		               addition->pinned_path);
-	addition->pinned_written = file_write_atomic(addition->pinned_path,
-	                                             buffer_bytes(&addition->pinned), 0644, err);
-	if (!addition->pinned_written)
+	if (!pinned)
+		addition->pinned_written = file_write_atomic(
+			addition->pinned_path, buffer_bytes(&addition->pinned), 0644, err);
+	if (!pinned && !addition->pinned_written)
 		return false;
 	addition->list_written =
 		file_write_atomic(addition->list_path, buffer_bytes(&addition->list), 0644, err);

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 
 import pytest
 
@@ -52,6 +53,23 @@ def draw_calls(chance, counts, number_max):
     kinds = sorted(counts)
     chance.shuffle(kinds)
     return [SystemCall(kind, 1 + chance.randrange(counts[kind])) for kind in (kinds * number_max)[:number_max]]
+
+
+@pytest.mark.parametrize("wish", ["NOWHERE:1", "STORE_MAKING:0", "STORE_MAKING:x", "STORE_MAKING:1:later", ":", "STORE"])
+def test_a_wish_that_names_no_place_is_refused(tmp_path, wish):
+    with World(tmp_path, BUILD) as world:
+        refused = world.run("zonerelay", "version", env={**os.environ, "ZR_FAULT": wish}, check=False)
+    assert refused.returncode == 70 and f"ZR_FAULT={wish}: " in refused.stderr
+
+
+def test_a_program_can_also_be_stopped_at_a_place_and_go_on(tmp_path):
+    with World(tmp_path, BUILD) as world:
+        init = [world.program("zonerelay"), "spool", "init", tmp_path / "made", "--size", "1 MiB"]
+        stopped = subprocess.Popen(init, env={**os.environ, "ZR_FAULT": "STORE_NAMING:1:stop"}, stdout=subprocess.DEVNULL)
+        assert os.WIFSTOPPED(os.waitpid(stopped.pid, os.WUNTRACED)[1])
+        assert not (tmp_path / "made/data.mdb").exists()
+        stopped.send_signal(signal.SIGCONT)
+        assert stopped.wait(30) == 0 and (tmp_path / "made/data.mdb").exists()
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here")
@@ -138,6 +156,26 @@ class LedgerInit(Tool):
         shutil.rmtree(out)
 
 
+class ChainsAdd(Tool):
+    def __init__(self, world):
+        super().__init__(world)
+        self.folder = world.folder / "chains.d"
+
+    def clear(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, **options):
+        return self.world.run("zonerelay", "chains", "add", "raft-2", "--config", "gateway.yaml", "--format", "fabric",
+                              "--trust", RAFT / "0.block", "--agents", "f1", "--reason", "a new site", check=False, **options)
+
+    def recover(self):
+        """The zone file is good, with the chain or without, and the command can be given again."""
+        self.world.run("zonerelay", "config", "check", "gateway.yaml")
+        again = self.run()
+        assert again.returncode == 0 or "is in the zone file already" in again.stderr, again.stderr
+        assert {path.name for path in self.folder.iterdir()} == {"raft-2.block", "raft-2.yaml"}
+
+
 class Backup(Tool):
     path = "copy.zrx"
 
@@ -199,10 +237,10 @@ def served(tmp_path_factory):
         yield world
 
 
-@pytest.mark.parametrize("tool,prefix", [(SpoolInit, "STORE_"), (LedgerInit, "GENESIS_"), (Backup, "BACKUP_"),
-                                         (Restore, "RESTORE_")])
+@pytest.mark.parametrize("tool,prefix", [(SpoolInit, "STORE_"), (LedgerInit, "GENESIS_"), (ChainsAdd, "FILE_"),
+                                         (Backup, "BACKUP_"), (Restore, "RESTORE_")])
 def test_a_tool_that_is_killed_leaves_nothing_that_passes_for_more_than_it_is(served, torture, tool, prefix):
     killed = tool(served)
     killed.kill_everywhere()
-    assert {point for point in fault_points("tool") if point.startswith(prefix)} <= killed.reached
+    assert {point for point in fault_points("tool", "fabric") if point.startswith(prefix)} <= killed.reached
     torture.figure(f"kills of {tool.__name__}", killed.kills)

@@ -128,8 +128,8 @@ enum delivery_notice_kind {
 	DELIVERY_ANCHOR_UNKNOWN,  /* Its outcome is in doubt; reason: why. */
 	DELIVERY_STATUS,          /* status: after each change, and at least every second. */
 	DELIVERY_CHAIN_FROZEN,    /* chain: the main chain refused it; already so in the spool. */
-	DELIVERY_CHAIN_CHANGED,   /* chain: its heights moved in the spool, after a restore. */
-	DELIVERY_PAYLOAD_LOST,    /* chain, from, to: damaged in the spool; ask the edge again. */
+	DELIVERY_CHAINS_CHANGED, /* Heights of any chain may have moved in the spool: after a restore. */
+	DELIVERY_PAYLOAD_LOST, /* chain, from, to: damaged in the spool; ask the edge again. */
 };
 
 /* Made by delivery with calloc(); taken, and freed with free(), by the loop. */

@@ -77,9 +77,20 @@ bool delivery_load_lane(struct delivery *delivery, struct err *err)
 
 /* ---- ends ---------------------------------------------------------------------------------- */
 
+/* The loop keeps heights of its own, and its sessions told them to agents. Only at the end: a chain that
+ * was told half-way takes blocks that the next anchor may have, too. */
+static void tell_chains(struct delivery *delivery)
+{
+	struct delivery_notice *notice = delivery_notice_new(DELIVERY_CHAINS_CHANGED);
+	if (notice != NULL) /* Otherwise they find out at the first batch that does not fit. */
+		delivery_tell(delivery, notice);
+}
+
 static struct delivery_request *leave(struct delivery *delivery)
 {
 	struct delivery_request *request = delivery->restore.request;
+	if (delivery->restore.imported > 0)
+		tell_chains(delivery);
 	buffer_fini(&delivery->restore.content);
 	delivery->restore.request = NULL;
 	return request;
@@ -205,18 +216,6 @@ static bool apply_import(struct spool_txn *txn, struct writer_op *op, struct err
 	return spool_anchor_import(txn, &import->import, &import->result, err);
 }
 
-/* The loop keeps heights of its own, and its sessions told them to agents. */
-static void tell_chains(struct delivery *delivery, const struct anchor *anchor)
-{
-	for (size_t i = 0; i < anchor->entry_count; i++) {
-		struct delivery_notice *notice = delivery_notice_new(DELIVERY_CHAIN_CHANGED);
-		if (notice == NULL)
-			return; /* They find out at the first batch that does not fit. */
-		notice->chain = chain_key(&anchor->entries[i].chain);
-		delivery_tell(delivery, notice);
-	}
-}
-
 static void done_import(struct writer_op *op)
 {
 	struct op_import *import = (struct op_import *)op;
@@ -237,7 +236,6 @@ static void done_import(struct writer_op *op)
 		         "seq=%" PRIu64 " chains=%" PRIu32 " blocks=%" PRIu64 " lost=%" PRIu64,
 		         import->import.id.seq, import->result.known_chains,
 		         import->result.blocks_here, import->result.heights_lost);
-		tell_chains(delivery, import->import.anchor);
 		delivery_restore_go_on(delivery);
 	} else {
 		*why(delivery) = op->err;
@@ -432,9 +430,9 @@ void delivery_restore_begin(struct delivery *delivery, struct delivery_request *
                             const struct mainchain_answer *head)
 {
 	assert(delivery->restore.request == NULL);
-	if (delivery->lane.anchor_count > 0 && delivery->lane.anchors[0].finishing) {
+	if (delivery->building || lane_is_being_written(&delivery->lane)) {
 		(void)err_set(&request->err, ZR_FULL,
-		              "a receipt of the lane is being written; try again");
+		              "a change of the lane is being written; try again");
 		delivery_answer_error(request);
 		return;
 	}

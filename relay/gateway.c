@@ -96,9 +96,9 @@ static void run_notice(struct gateway *gateway, const struct delivery_notice *no
 	case DELIVERY_CHAIN_FROZEN:
 		gateway->counters.chains_frozen++;
 		__attribute__((fallthrough));
-	case DELIVERY_CHAIN_CHANGED:
-		chain = chains_by_key(gateway->chains, &notice->chain);
-		if (chain != NULL)
+	case DELIVERY_CHAINS_CHANGED:
+		for (chain = chains_next(gateway->chains, NULL); chain != NULL;
+		     chain = chains_next(gateway->chains, chain))
 			links_chain_changed(gateway->links, chain);
 		return;
 	case DELIVERY_PAYLOAD_LOST:

@@ -135,6 +135,16 @@ struct lane_anchor *lane_find(struct lane *lane, uint64_t seq)
 	return &lane->anchors[seq - lane->final_seq - 1];
 }
 
+bool lane_is_being_written(const struct lane *lane)
+{
+	for (size_t i = 0; i < lane->anchor_count; i++) {
+		const struct lane_anchor *anchor = &lane->anchors[i];
+		if (anchor->finishing || (anchor->asked && anchor->state == SPOOL_ANCHOR_REJECTED))
+			return true;
+	}
+	return false;
+}
+
 /* Is everything before anchors[index] on the main chain? */
 static bool may_send(const struct lane *lane, size_t index)
 {

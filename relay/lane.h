@@ -155,6 +155,10 @@ enum lane_news {
 enum lane_news lane_on_answer(struct lane *lane, int64_t now_ms, uint64_t seq,
                               const struct mainchain_answer *answer);
 
+/* Is a receipt, or the taking back of an anchor, on its way to the spool? The lane cannot be set up anew
+ * before that has ended. */
+bool lane_is_being_written(const struct lane *lane);
+
 struct lane_anchor *lane_find(struct lane *lane, uint64_t seq); /* NULL: not open. */
 
 /* An operator's decisions. */

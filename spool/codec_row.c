@@ -352,7 +352,7 @@ bool spool_tombstone_decode(struct bytes value, struct spool_tombstone *out_tomb
 {
 	struct spool_tombstone tombstone = { .number = 0 };
 	struct reader reader = reader_of(value);
-	tombstone.kind = read_choice(&reader, SPOOL_TOMBSTONE_REJECTED, SPOOL_TOMBSTONE_LOST);
+	tombstone.kind = read_choice(&reader, SPOOL_TOMBSTONE_REJECTED, SPOOL_TOMBSTONE_CUT);
 	tombstone.to = reader_u64(&reader);
 	tombstone.block_count = reader_u64(&reader);
 	tombstone.hash = reader_hash(&reader);

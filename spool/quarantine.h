@@ -87,6 +87,8 @@ enum spool_tombstone_kind {
 	SPOOL_TOMBSTONE_RELEASED =
 		2,                /* Out of quarantine, into the chain (or known there already). */
 	SPOOL_TOMBSTONE_LOST = 3, /* Heights nobody holds any more; declared at adoption. */
+	SPOOL_TOMBSTONE_CUT =
+		4, /* Batches that did not fit an anchor taken over; the edge has them. */
 };
 
 struct spool_tombstone {
@@ -95,8 +97,8 @@ struct spool_tombstone {
 	struct chain_key chain;
 	uint64_t from, to;    /* Both within. */
 	uint64_t block_count; /* That count in tombstoned_blocks. */
-	struct hash
-		hash; /* Of the payload that went; LOST: of the block the chain goes on after. */
+	struct hash hash; /* Of the payload that went; LOST: of the block the chain goes on after;
+		         CUT: of the last block that went. */
 	char who[SPOOL_WHO_MAX + 1];
 	char why[SPOOL_REASON_MAX + 1];
 	int64_t time_ms;

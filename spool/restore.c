@@ -58,6 +58,91 @@ static bool adopt_keeping_state(struct spool_txn *txn, const struct spool_adopti
 	return txn_check(&txn->txn, err);
 }
 
+/* ---- a batch that the main chain has only a part of ---- */
+
+static void forget_span(struct spool_txn *txn, struct spool_chain *chain,
+                        const struct spool_batch_info *info)
+{
+	struct spool_key batch = spool_key_number(info->arrival);
+	struct spool_key row = spool_key_height(&chain->key, info->first_height);
+	(void)spool_delete(txn, SPOOL_BATCHES, &batch);
+	(void)spool_delete(txn, SPOOL_HEIGHTS, &row);
+	chain->held_batches--;
+	chain->held_bytes -= info->payload_size;
+	txn->totals.held_batches--;
+	txn->totals.held_bytes -= info->payload_size;
+}
+
+/* Sets that blocks from `next` on have brought go with them. */
+static void forget_trust_above(struct spool_txn *txn, struct spool_chain *chain, uint64_t next)
+{
+	struct spool_key above = spool_key_height(&chain->key, SPOOL_HEIGHT_MAX + 1);
+	struct bytes key;
+	struct chain_key owner;
+	uint64_t from;
+	while (txn_before(&txn->txn, SPOOL_TRUST, spool_key_bytes(&above), &key, NULL) &&
+	       spool_key_height_read(key, &owner, &from) && chain_key_equal(&owner, &chain->key)) {
+		if (from <= next) {
+			chain->trust_from = from;
+			return;
+		}
+		struct spool_key row = spool_key_height(&chain->key, from);
+		(void)spool_delete(txn, SPOOL_TRUST, &row);
+	}
+}
+
+static void bury(struct spool_txn *txn, const struct spool_import *import,
+                 struct spool_chain *chain, uint64_t from, uint64_t block_count)
+{
+	struct spool_tombstone tombstone = { .kind = SPOOL_TOMBSTONE_CUT,
+		                             .chain = chain->key,
+		                             .from = from,
+		                             .to = chain->next_height - 1,
+		                             .block_count = block_count,
+		                             .hash = chain->tip,
+		                             .time_ms = import->now_ms };
+	spool_text_copy(tombstone.who, sizeof(tombstone.who), import->who);
+	spool_text_copy(tombstone.why, sizeof(tombstone.why), import->why);
+	spool_put_tombstone(txn, &tombstone);
+	chain->tombstoned_blocks += block_count;
+	txn->totals.tombstoned_blocks += block_count;
+}
+
+/* Only whole batches are anchored, so one of which the main chain has a part cannot stay, and nothing
+ * that follows it: the chain ends before it. What the main chain has of it is lost here; the rest is
+ * with its edge, which keeps what is not anchored, and is asked for it again. */
+static bool cut_batch(struct spool_txn *txn, const struct spool_import *import,
+                      const struct entry *entry, struct spool_chain *chain, struct err *err)
+{
+	struct spool_span span;
+	uint64_t next = entry->to + 1, block_count = 0;
+	if (next >= chain->next_height || chain->pending_from != chain->anchored_next ||
+	    !spool_span_with(&txn->txn, &chain->key, next, &span) ||
+	    span.row.info.first_height == next)
+		return txn_check(&txn->txn, err);
+	uint64_t first = span.row.info.first_height;
+	struct block_header ours = spool_span_block(&span, (uint32_t)(entry->to - first));
+	if (!hash_equal(&ours.hash, &entry->tip))
+		return err_set(err, ZR_STATE,
+		               "block %" PRIu64 " of %s is another one on the main chain",
+		               entry->to, chain->id.name);
+	struct hash parent = spool_span_block(&span, 0).parent;
+	while (spool_span_at_or_after(&txn->txn, &chain->key, first, &span)) {
+		struct spool_batch_info info = span.row.info; /* span dies with the delete. */
+		block_count += info.block_count;
+		forget_span(txn, chain, &info);
+	}
+	forget_trust_above(txn, chain, next);
+	bury(txn, import, chain, first, block_count);
+	chain->next_height = first;
+	chain->tip = parent;
+	if (!txn_check(&txn->txn, err))
+		return false;
+	spool_save_chain(txn, chain);
+	spool_index_pending(txn, chain);
+	return txn_check(&txn->txn, err);
+}
+
 /* One chain's part of it. */
 static bool import_entry(struct spool_txn *txn, const struct spool_import *import,
                          const struct entry *entry, struct spool_import_result *result,
@@ -73,6 +158,8 @@ static bool import_entry(struct spool_txn *txn, const struct spool_import *impor
 	result->known_chains++;
 	if (next <= chain.anchored_next)
 		return true; /* Adopted by hand before. */
+	if (!cut_batch(txn, import, entry, &chain, err))
+		return false;
 	struct spool_adoption adoption = {
 		.chain = key,
 		.next_height = next > chain.next_height ? next : chain.next_height,

@@ -30,10 +30,11 @@ struct spool_import_result {
 
 /* Takes over an anchor that the lane's newest one is the predecessor of. Of each of its chains:
  * blocks that were pending are anchored now; blocks that are not here are jumped over, with a
- * tombstone; the chain is ACTIVE afterwards.
+ * tombstone; the chain is ACTIVE afterwards. An entry that ends inside a batch of ours: that batch
+ * and what follows it leave the store, with a tombstone, for the edge has them still.
  *
  * Errors: ZR_STATE  the lane has anchors that are not final, seq or previous root do not follow, or
- *                   an entry ends inside a batch. */
+ *                   an entry ends with another block than ours. */
 bool spool_anchor_import(struct spool_txn *txn, const struct spool_import *import,
                          struct spool_import_result *out_result, struct err *err) MUST_CHECK;
 

@@ -165,7 +165,59 @@ static void only_the_successor_of_our_newest_final_anchor_is_imported(void **sta
 	assert_non_null(strstr(err.message, "not final"));
 }
 
-static void an_entry_that_ends_inside_a_batch_changes_nothing(void **state)
+static void trust_changes(struct fixture *fixture, const struct test_chain *chain, uint64_t from)
+{
+	struct err err;
+	MUST(spool_batch_trust(begin(fixture, SPOOL_INTAKE), &chain->key, from,
+	                       BYTES_LITERAL("another set"), &err));
+	commit(fixture);
+}
+
+static void a_batch_that_the_main_chain_has_a_part_of_leaves_the_store(void **state)
+{
+	struct fixture *fixture = *state;
+	struct test_chain chain = test_chain("tq-1");
+	struct spool_import_result result;
+	struct err err;
+	add_chain(fixture, &chain);
+	put_batch(fixture, &chain, 5);
+	anchor_all(fixture, &chain);
+	put_batch(fixture, &chain, 2);
+	struct test_chain at_8 = chain, from_9 = chain, end;
+	put_batch(fixture, &chain, 4); /* 7 to 10, of which the main chain has 7 and 8. */
+	trust_changes(fixture, &chain, 8);
+	put_batch(fixture, &chain, 3);
+	trust_changes(fixture, &chain, 12);
+	end = chain;
+	struct test_batch batch;
+	next_batch(&at_8, 2, 1, &batch);
+	struct entry entry = {
+		.chain = chain.id, .from = 5, .to = 8, .tip = at_8.tip, .policy = POLICY_ALL
+	};
+	struct anchor anchor = foreign_anchor(fixture, &entry, 1);
+	MUST(import(fixture, &anchor, &result, &err));
+	assert_int_equal(result.blocks_here, 2);
+	assert_int_equal(result.heights_lost, 2);
+	struct spool_chain row = load(fixture, &chain);
+	assert_int_equal(row.next_height, 9);
+	assert_int_equal(row.anchored_next, 9);
+	assert_true(hash_equal(&row.tip, &at_8.tip));
+	assert_int_equal(row.trust_from, 8);
+	assert_int_equal(row.held_batches, 2);
+	assert_int_equal(row.tombstoned_blocks, 7);
+	check_conservation(&row, 0);
+	/* The edge brings again what it has. */
+	from_9.next_height = 9;
+	from_9.tip = at_8.tip;
+	put_batch(fixture, &from_9, 5);
+	assert_true(hash_equal(&from_9.tip, &end.tip));
+	anchor_all(fixture, &from_9);
+	row = load(fixture, &chain);
+	assert_int_equal(row.anchored_next, 14);
+	check_conservation(&row, 0);
+}
+
+static void an_entry_that_ends_inside_a_batch_of_other_blocks_changes_nothing(void **state)
 {
 	struct fixture *fixture = *state;
 	struct test_chain good = test_chain("tq-1"), bad = test_chain("tq-2");
@@ -259,7 +311,8 @@ int main(void)
 		WITH_SPOOL(blocks_that_are_anchored_and_not_here_are_jumped_over_with_a_tombstone),
 		WITH_SPOOL(a_frozen_chain_stays_frozen),
 		WITH_SPOOL(only_the_successor_of_our_newest_final_anchor_is_imported),
-		WITH_SPOOL(an_entry_that_ends_inside_a_batch_changes_nothing),
+		WITH_SPOOL(a_batch_that_the_main_chain_has_a_part_of_leaves_the_store),
+		WITH_SPOOL(an_entry_that_ends_inside_a_batch_of_other_blocks_changes_nothing),
 		WITH_SPOOL(anchors_that_the_main_chain_lost_become_final_again_in_their_order),
 		WITH_SPOOL(what_was_adopted_without_entries_can_not_be_submitted_again),
 	};

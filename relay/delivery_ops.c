@@ -189,14 +189,17 @@ static void fill(struct delivery *delivery, struct op_intent *intent)
 	               delivery->plan.byte_count >= delivery->plan.limits.byte_max;
 }
 
-/* Suspects that have nothing to send any more cannot be tried: let go of them. */
-static void forget_suspects(struct delivery *delivery)
+/* Suspects that have nothing to send any more cannot be tried: let go of them. False: there were none. */
+static bool forget_suspects(struct delivery *delivery)
 {
 	const struct chain_key *suspects;
+	bool any = false;
 	while (plan_probe(&delivery->plan, &suspects) > 0) {
 		struct chain_key first = suspects[0];
 		plan_cleared(&delivery->plan, &first);
+		any = true;
 	}
+	return any;
 }
 
 /* ---- a chain whose rows cannot be read: it is held, the others go on (P6) ---- */
@@ -273,8 +276,10 @@ bool delivery_op_intent(struct delivery *delivery, bool *out_nothing, struct err
 	anchor_draft_init(&intent->draft);
 	if (!choose(delivery, &intent->draft, err))
 		goto fail;
+	if (intent->draft.anchor.entry_count == 0 && forget_suspects(delivery) &&
+	    !choose(delivery, &intent->draft, err))
+		goto fail;
 	if (intent->draft.anchor.entry_count == 0) {
-		forget_suspects(delivery);
 		*out_nothing = true;
 		goto fail;
 	}

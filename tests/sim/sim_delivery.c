@@ -221,13 +221,16 @@ static uint32_t keep_anchor(struct sim *sim, const struct sim_anchor *anchor)
 }
 
 /* Suspects that have nothing to send any more cannot be tried: let go of them. */
-static void forget_suspects(struct sim_gateway *gateway)
+static bool forget_suspects(struct sim_gateway *gateway)
 {
 	const struct chain_key *suspects;
+	bool any = false;
 	while (plan_probe(&gateway->plan, &suspects) > 0) {
 		struct chain_key first = suspects[0];
 		plan_cleared(&gateway->plan, &first);
+		any = true;
 	}
+	return any;
 }
 
 static void on_killed(struct sim *sim, const struct event *event)
@@ -248,8 +251,9 @@ static void build(struct sim *sim, struct sim_gateway *gateway)
 	uint64_t seq;
 	gateway->build_at_ms = sim->now_ms + ANCHOR_INTERVAL_MS;
 	choose(sim, gateway, &anchor);
+	if (anchor.entry_count == 0 && forget_suspects(gateway))
+		choose(sim, gateway, &anchor);
 	if (anchor.entry_count == 0) {
-		forget_suspects(gateway);
 		gateway->maybe_pending = false;
 		return;
 	}

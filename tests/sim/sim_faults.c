@@ -134,7 +134,8 @@ static void draw_disaster(struct sim *sim, uint64_t density)
 	if (profile->month_ms > 0 && sim_between(sim, 0, 2) == 0)
 		profile->disaster_at_ms += profile->month_ms;
 	uint64_t end_ms = sim_safety_ms(sim) - 1;
-	profile->disaster_at_ms = profile->disaster_at_ms < end_ms ? profile->disaster_at_ms : end_ms;
+	profile->disaster_at_ms =
+		profile->disaster_at_ms < end_ms ? profile->disaster_at_ms : end_ms;
 }
 
 void sim_profile_draw(struct sim *sim)

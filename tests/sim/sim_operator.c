@@ -291,14 +291,30 @@ static void mend_lane(struct sim *sim, struct sim_gateway *gateway)
 	}
 }
 
+/* "reconcile": does the lane stand where the main chain stands? One without work does not look. */
+static bool is_reconciled(const struct sim *sim, const struct sim_gateway *gateway)
+{
+	const struct sim_mainchain *chain = &sim->mainchain;
+	return gateway->lane.fence == chain->fence && chain->count >= gateway->final_seq &&
+	       chain->count <= gateway->newest_seq &&
+	       (chain->count == 0 ||
+	        chain->recorded[chain->count - 1].anchor == gateway->intents[chain->count].anchor);
+}
+
 /* "adopt chain": once the lane stands where the main chain stands. */
 static bool mend_chains(struct sim *sim, struct sim_gateway *gateway)
 {
-	bool good = true;
+	bool good = true, looked = false;
 	for (uint32_t number = 0; number < sim_chain_count(sim); number++) {
 		struct sim_chain *chain = &gateway->chains[number];
 		if (!chain->restored)
 			continue;
+		if (!looked && gateway->lane.phase == LANE_RUNNING && sim->mainchain.up &&
+		    !is_reconciled(sim, gateway)) {
+			lane_restart(&gateway->lane, sim->now_ms); /* "anchors retry" */
+			sim_delivery_wake(sim, gateway, 0);
+		}
+		looked = true;
 		if (gateway->lane.phase != LANE_RUNNING ||
 		    chain->pending_from != chain->anchored_next) {
 			good = false;

@@ -241,11 +241,9 @@ class Oracle:
         self.obligations[chain, height] = block_hash or known
 
     def gather(self):
-        """What the agents have receipts for; they may be running, killed or stopped."""
-        for agent, settings in self.world.edge_settings.items():
-            for chain in settings["chains"]:
-                self.gather_chain(agent, chain["name"])
-        return self
+        """What the agents have receipts for, running or not. True if all that ran could say."""
+        return all([self.gather_chain(agent, chain["name"]) or self.world.edges[agent].process is None
+                    for agent, settings in self.world.edge_settings.items() for chain in settings["chains"]])
 
     def gather_chain(self, agent, chain):
         listed = self.world.run("zonerelay-edge", "receipts", chain, "--json", "--config",
@@ -257,6 +255,7 @@ class Oracle:
             else:
                 self.acked(chain, receipt["to"])
                 self.runs.add((chain, receipt["from"], receipt["to"], receipt["seq"], bytes.fromhex(receipt["root"])))
+        return listed.returncode == 0
 
     def expect_agents(self, counts=None, timeout=60):
         """The blocks of every agent's source, once it has as many as counts says for its chain."""
@@ -292,7 +291,7 @@ class Oracle:
         """Waits until all that is expected is final, then judges. Raises Violation with everything that is wrong."""
         if not self.sources:
             self.expect_agents()
-        self.gather()
+        self.world.wait(self.gather, "every agent says what it has receipts for", 20)
         try:
             self.wait_final(timeout)
         except Failure as late:
@@ -300,6 +299,11 @@ class Oracle:
         wrong = judge(self.sources, self.obligations, self.facts())
         if wrong:
             self.fail(wrong)
+
+    def figures(self, torture, part):
+        """The highest of each measure, as figures."""
+        for what, (value, _) in sorted(self.watch.peaks.items()):
+            torture.figure(f"{part}: highest: {what}", round(value, 3))
 
     def check_receipts(self, timeout=60):
         """Every agent comes to hold the anchor receipts of all that its source has, and refuses none (P10)."""

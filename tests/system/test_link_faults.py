@@ -145,6 +145,7 @@ def test_seeded_link_faults_over_many_edges_cost_nothing_that_was_acknowledged(t
         torture.figure("link: connections made in a seeded run", sum(proxy.links for proxy in fleet.proxies))
         torture.figure("link: receipts gathered during the faults", owed)
         torture.figure("link: blocks carried in a seeded run", sum(fleet.made.values()))
+        oracle.figures(torture, "link")
 
 
 def test_a_route_that_welcomes_and_carries_no_batch_is_left_for_the_next_one(tmp_path, torture):
@@ -199,7 +200,7 @@ def test_a_session_that_is_reset_at_any_byte_of_either_direction_is_made_good(tm
         up, down = session.proxy.carried - up, session.proxy.carried_down - down
         assert session.broken == 0 and up > 1000 and down > 1000
         places = [Fate("rst", up=at) for at in range(1, up + 1)] + [Fate("rst", down=at) for at in range(1, down + 1)]
-        tried = chance.sample(places, min(torture.rounds(quick=160, deep=len(places)), len(places)))
+        tried = chance.sample(places, min(torture.rounds(quick=120, deep=len(places)), len(places)))
         for fate in tried:
             session.run(fate)
         session.run()
@@ -231,4 +232,4 @@ def test_agents_whose_links_end_at_any_byte_carry_everything(tmp_path, torture):
             fleet.world.wait(lambda: True, "nobody has ended by itself")
         fleet.end()
         for how, count in ends.items():
-            torture.figure(f"link: links of agents that ended at a drawn byte by {how}", count)
+            torture.figure(f"link: links of agents given a byte to end at by {how}", count)

@@ -217,7 +217,7 @@ def test_it_sees_through_a_real_run(tmp_path):
         world.start()
         oracle = Oracle(world)
         oracle.check()
-        assert ("raft-1", 10) in oracle.obligations or oracle.gather().obligations
+        world.wait(lambda: oracle.gather() and ("raft-1", 10) in oracle.obligations, "the agent has its receipt")
         facts = oracle.facts()
         assert len(facts.stored) == 11 and facts.anchors and facts.books["anchored"] == 11
         assert {"gateway: descriptors", "agent: descriptors", "spool, bytes", "oldest reader, s"} <= set(facts.peaks)

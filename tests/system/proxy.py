@@ -275,9 +275,11 @@ class Proxy:
         """The carrier's router has a new idea of who we are: old connections lead nowhere, new ones are good."""
         self.cut("drop")
 
-    def clog(self):
-        """Nothing moves, nothing is lost, new connections are accepted and hang."""
+    def clog(self, for_s=None):
+        """Nothing moves, nothing is lost, new connections are accepted and hang; until unclog(), or for so long."""
         self._network.loop.call_soon_threadsafe(self.flowing.clear)
+        if for_s is not None:
+            self._network.loop.call_soon_threadsafe(self._network.loop.call_later, for_s, self.flowing.set)
 
     def unclog(self):
         self._network.loop.call_soon_threadsafe(self.flowing.set)

@@ -116,6 +116,8 @@ FAULTS = {
     "NAT rebound": lambda fleet, proxy: proxy.rebind(),
     "links doomed to end at a byte": doom,
     "outages": outage,
+    # The agent has dialled again when what it sent on the old link arrives, or is refused, after all.
+    "routes clogged past patience": lambda fleet, proxy: proxy.clog(for_s=fleet.chance.uniform(3, 9)),
     "swizzles": lambda fleet, _: swizzle(fleet.proxies, fleet.chance),
     "processes killed": restart,
 }

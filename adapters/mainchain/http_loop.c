@@ -81,26 +81,38 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* ---- from libcurl ---- */
 
+/* The event of a socket, made at the first wish; NULL: there is no memory. */
+static struct event *event_of(struct http_loop *loop, curl_socket_t fd, struct event *event,
+                              short what)
+{
+	if (event != NULL) {
+		event_del(event);
+		event_assign(event, loop->base, fd, what, on_ready, loop);
+		return event;
+	}
+	event = event_new(loop->base, fd, what, on_ready, loop);
+	/* What libcurl does not know it could not give back. */
+	if (event != NULL && curl_multi_assign(loop->multi, fd, event) != CURLM_OK) {
+		event_free(event);
+		event = NULL;
+	}
+	return event;
+}
+
 /* Without an event a transfer would hang; its own time-out ends it then. */
 static int on_socket_wish(CURL *easy, curl_socket_t fd, int wish, void *arg, void *socket_arg)
 {
-	struct http_loop *loop = arg;
 	struct event *event = socket_arg;
-	if (event != NULL)
-		event_free(event);
-	event = NULL;
-	if (wish != CURL_POLL_REMOVE) {
-		int what = EV_PERSIST | (wish & CURL_POLL_IN ? EV_READ : 0) |
-		           (wish & CURL_POLL_OUT ? EV_WRITE : 0);
-		event = event_new(loop->base, fd, (short)what, on_ready, loop);
-		if (event != NULL && event_add(event, NULL) != 0) {
+	if (wish == CURL_POLL_REMOVE) {
+		if (event != NULL)
 			event_free(event);
-			event = NULL;
-		}
+		return 0;
 	}
-	/* What libcurl does not know it could not give back. */
-	if (curl_multi_assign(loop->multi, fd, event) != CURLM_OK && event != NULL)
-		event_free(event);
+	int what = EV_PERSIST | (wish & CURL_POLL_IN ? EV_READ : 0) |
+	           (wish & CURL_POLL_OUT ? EV_WRITE : 0);
+	event = event_of(arg, fd, event, (short)what);
+	if (event != NULL)
+		(void)event_add(event, NULL);
 	return 0;
 }
 

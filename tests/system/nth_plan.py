@@ -80,14 +80,14 @@ def numbers(chance, count, most):
 def trials(chance, counts, most, bursts=True):
     """Of all rows, in turn: the first of each, then the second of each, ...
 
-    In one of eight the failure lasts: 2 to 30 calls, one after another.
+    In one of eight the failure lasts: for 2 or 4 calls, one after another.
     """
     rows = []
     for function, kind, errors in PLAN:
         count = counts.get((function, kind), 0)
         if not count:
             continue
-        row = [Trial(function, kind, error, n, n + (chance.choice([1, 4, 30]) if bursts and chance.random() < 1 / 8 else 0))
+        row = [Trial(function, kind, error, n, n + (chance.choice([1, 3]) if bursts and chance.random() < 1 / 8 else 0))
                for error in errors for n in numbers(chance, count, most)]
         chance.shuffle(row)
         rows.append(row)

@@ -25,6 +25,8 @@
 #include "relay/base/list.h"
 
 #define WAITING_PER_IN_FLIGHT 4
+#define OVERDUE_LOOK_S        1    /* How often is looked for calls that libcurl forgot. */
+#define OVERDUE_MS            1000 /* Beyond the time that libcurl was given. */
 
 struct call {
 	struct list_node node; /* In waiting or running. */
@@ -34,6 +36,7 @@ struct call {
 	size_t body_size;
 	struct http_transfer *transfer; /* Owned; NULL while waiting. */
 	struct http_loop *loop;         /* Where transfer runs. */
+	int64_t overdue_at_ms;          /* Ended by us then. */
 	size_t endpoint;
 	uint32_t tried;      /* One bit per endpoint. */
 	uint32_t generation; /* Of the endpoints that endpoint and tried speak of. */
@@ -53,6 +56,7 @@ struct mainchain {
 	struct list_node retired;       /* Owned. */
 	bool loop_spoiled;              /* loop is to be replaced. */
 	struct event *turn;             /* Starts what waits. Owned. */
+	struct event *look;             /* For calls that are overdue. Owned. */
 	struct endpoints endpoints;
 	uint32_t generation; /* One more with each change of the list of endpoints. */
 	struct list_node waiting, running;
@@ -190,18 +194,12 @@ static void put_back(struct call *call)
 	mainchain->waiting_count++;
 }
 
-static void on_done(CURL *easy, CURLcode result, void *arg)
+static void end_attempt(struct call *call, CURLcode result)
 {
-	struct mainchain *mainchain = arg;
-	void *private;
-	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
-	struct call *call = private;
+	struct mainchain *mainchain = call->mainchain;
 	/* A reload may have changed the list of endpoints since. */
 	bool endpoint_known = call->generation == mainchain->generation;
 	struct http_answer answer = HTTP_ANSWER_EMPTY;
-	/* Out of memory libcurl may leave a connection behind for which later transfers wait. */
-	if (result == CURLE_OUT_OF_MEMORY && call->loop == mainchain->loop)
-		mainchain->loop_spoiled = true;
 	read_attempt(call, result, &answer);
 	if (endpoint_known) {
 		count_traffic(call);
@@ -221,6 +219,39 @@ static void on_done(CURL *easy, CURLcode result, void *arg)
 	}
 	http_answer_fini(&answer);
 	wake(mainchain);
+}
+
+static void spoil_loop(const struct call *call)
+{
+	if (call->loop == call->mainchain->loop)
+		call->mainchain->loop_spoiled = true;
+}
+
+static void on_done(CURL *easy, CURLcode result, void *arg)
+{
+	void *private;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+	struct call *call = private;
+	/* Out of memory libcurl may leave a connection behind for which later transfers wait. */
+	if (result == CURLE_OUT_OF_MEMORY)
+		spoil_loop(call);
+	end_attempt(call, result);
+}
+
+/* libcurl 7.88 keeps no time for a transfer that waits for another one's connection: where that one
+ * ends badly, the transfer would wait for ever, and the lane for it. */
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct mainchain *mainchain = arg;
+	int64_t now_ms = clock_monotonic_ms(clock_system());
+	LIST_FOR_EACH (node, &mainchain->running) {
+		struct call *call = call_of(node);
+		if (call->overdue_at_ms > now_ms)
+			continue;
+		http_loop_cancel(call->loop, call->transfer->easy);
+		spoil_loop(call);
+		end_attempt(call, CURLE_OPERATION_TIMEDOUT);
+	}
 }
 
 /* ---- loops ---- */
@@ -275,6 +306,8 @@ static bool start_call(struct call *call)
 	}
 	call->tried |= UINT32_C(1) << call->endpoint;
 	call->loop = mainchain->loop;
+	call->overdue_at_ms =
+		clock_monotonic_ms(clock_system()) + call->transfer->time_max_ms + OVERDUE_MS;
 	return true;
 }
 
@@ -357,6 +390,8 @@ static void http_close(struct mainchain *mainchain)
 	http_loop_free(mainchain->loop);
 	if (mainchain->turn != NULL)
 		event_free(mainchain->turn);
+	if (mainchain->look != NULL)
+		event_free(mainchain->look);
 	http_settings_free(mainchain->settings);
 	free(mainchain);
 }
@@ -378,8 +413,11 @@ static bool http_open(struct mainchain **out_mainchain, const struct mainchain_o
 	list_init(&mainchain->waiting);
 	list_init(&mainchain->running);
 	list_init(&mainchain->retired);
+	const struct timeval every = { OVERDUE_LOOK_S, 0 };
 	mainchain->turn = event_new(base, -1, 0, on_turn, mainchain);
-	if (mainchain->turn == NULL) {
+	mainchain->look = event_new(base, -1, EV_PERSIST, on_look, mainchain);
+	if (mainchain->turn == NULL || mainchain->look == NULL ||
+	    event_add(mainchain->look, &every) != 0) {
 		(void)err_set(err, ZR_NO_MEMORY, "main chain %s", options->name);
 		goto fail;
 	}

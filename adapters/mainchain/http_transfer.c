@@ -129,14 +129,17 @@ static CURLcode set_security(CURL *easy, const struct http_settings *settings)
 	return result;
 }
 
-static CURLcode set_limits(CURL *easy, const struct http_settings *settings, size_t body_size)
+static CURLcode set_limits(struct http_transfer *transfer, const struct http_settings *settings,
+                           size_t body_size)
 {
+	CURL *easy = transfer->easy;
 	CURLcode result = CURLE_OK;
-	uint64_t whole_ms = settings->connect_timeout_ms + settings->answer_timeout_ms +
-	                    body_size / UPLOAD_BYTES_PER_MS;
+	transfer->time_max_ms =
+		(int64_t)(settings->connect_timeout_ms + settings->answer_timeout_ms +
+	                  body_size / UPLOAD_BYTES_PER_MS);
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)settings->connect_timeout_ms);
-	SET(CURLOPT_TIMEOUT_MS, (long)whole_ms);
+	SET(CURLOPT_TIMEOUT_MS, (long)transfer->time_max_ms);
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
@@ -193,7 +196,7 @@ bool http_transfer_new(struct http_transfer **out_transfer, const struct http_qu
 	    !add_headers(transfer, question, http_settings_token(settings)))
 		goto fail;
 	if (set_request(transfer, question, body, settings->urls[url_index]) != CURLE_OK ||
-	    set_limits(transfer->easy, settings, body.size) != CURLE_OK ||
+	    set_limits(transfer, settings, body.size) != CURLE_OK ||
 	    set_security(transfer->easy, settings) != CURLE_OK ||
 	    curl_easy_setopt(transfer->easy, CURLOPT_PRIVATE, arg) != CURLE_OK)
 		goto fail;

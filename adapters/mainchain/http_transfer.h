@@ -23,6 +23,7 @@ struct http_transfer {
 	struct buffer out_of_line; /* A body made here, not borrowed. */
 	struct buffer body;        /* The answer's. */
 	int64_t retry_after_ms;
+	int64_t time_max_ms; /* libcurl is told to end it after so long. */
 	size_t body_max_bytes;
 	bool too_large; /* The answer is; it was cut off. */
 	char error[CURL_ERROR_SIZE];

@@ -129,17 +129,18 @@ static void take_line(struct listening *listening, char *line)
 	}
 }
 
-static void listen_to(struct listening *listening, int fd)
+static bool listen_to(struct listening *listening, int fd)
 {
 	FILE *file = fdopen(fd, "r");
 	char line[LINE_MAX_BYTES];
 	if (file == NULL) {
 		close(fd);
-		return;
+		return false;
 	}
 	while (fgets(line, sizeof(line), file) != NULL)
 		take_line(listening, line);
 	fclose(file);
+	return true;
 }
 
 static void describe_crash(int status, char crash[static 64])
@@ -170,13 +171,16 @@ bool contain_run(contain_work_fn *work, void *arg, const struct contain_parent *
 	}
 	struct listening listening = { .parent = parent, .numbers = numbers, .err = err };
 	memset(numbers, 0, CONTAIN_NUMBERS_MAX * sizeof(numbers[0]));
-	listen_to(&listening, fds[0]);
+	bool heard = listen_to(&listening, fds[0]);
 	int status = 0;
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	crash[0] = '\0';
 	if (listening.has_error)
 		return false;
+	/* What befell the child for want of memory says nothing about the store. */
+	if (!heard || (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SYSTEM))
+		return err_set(err, ZR_NO_MEMORY, "the reading process");
 	if (!listening.has_result)
 		describe_crash(status, crash);
 	return true;

@@ -19,16 +19,28 @@ struct verify {
 	struct spool_verify_result result;
 	uint64_t rows_total;
 	uint64_t began_at; /* Commit at which the walk began: later ones make sums incomparable. */
+	bool hindered;     /* By lack of memory or the like, which is no fault of the store. */
+	struct err hindrance;
 };
+
+/* A fault of the store is told; what kept us from looking ends the walk. */
+static void note(struct verify *verify, const struct err *err)
+{
+	if (err->code == ZR_NO_MEMORY || err->code == ZR_FULL || err->code == ZR_UNAVAILABLE) {
+		verify->hindered = true;
+		verify->hindrance = *err;
+		return;
+	}
+	verify->result.fault_count++;
+	contain_fault(verify->out, "%s", err->message);
+}
 
 /* Tells txn's failure, if any, and ends it. */
 static void end_slice(struct verify *verify, struct txn *txn)
 {
 	struct err err;
-	if (txn_commit(txn, &err))
-		return;
-	verify->result.fault_count++;
-	contain_fault(verify->out, "%s", err.message);
+	if (!txn_commit(txn, &err))
+		note(verify, &err);
 }
 
 /* ---- rows ---- */
@@ -80,7 +92,7 @@ static bool verify_rows(struct verify *verify, enum spool_table table, struct cu
 static void verify_table(struct verify *verify, enum spool_table table)
 {
 	struct cursor cursor = { .size = 0 };
-	while (verify_rows(verify, table, &cursor))
+	while (!verify->hindered && verify_rows(verify, table, &cursor))
 		;
 }
 
@@ -154,6 +166,8 @@ static bool walk_slice(struct verify *verify, struct spool_chain *chain, struct 
 	bool ok = txn_ok(&txn);
 	bool stuck = !ok && scrub->height == before;
 	end_slice(verify, &txn);
+	if (verify->hindered)
+		return false;
 	if (!stuck)
 		return scrub->in_chain;
 	txn_begin(&txn, spool_store(verify->spool), TXN_READ);
@@ -165,9 +179,11 @@ static bool walk_slice(struct verify *verify, struct spool_chain *chain, struct 
 static bool is_quiet(struct verify *verify)
 {
 	struct store_stats stats;
-	struct err ignored;
-	return store_stats(spool_store(verify->spool), &stats, &ignored) &&
-	       stats.last_commit == verify->began_at;
+	struct err err;
+	if (store_stats(spool_store(verify->spool), &stats, &err))
+		return stats.last_commit == verify->began_at;
+	note(verify, &err);
+	return false;
 }
 
 static void verify_one_chain(struct verify *verify, struct spool_chain *chain)
@@ -211,7 +227,7 @@ static void verify_chains(struct verify *verify)
 			spool_check_chain(&txn, &chain);
 		}
 		end_slice(verify, &txn);
-		if (!more)
+		if (!more || verify->hindered)
 			return;
 		if (found)
 			verify_one_chain(verify, &chain);
@@ -268,10 +284,8 @@ static void verify_audit(struct verify *verify)
 {
 	uint64_t count;
 	struct err err;
-	if (spool_audit_verify(verify->spool, &count, &err) || err.code != ZR_CORRUPT)
-		return;
-	verify->result.fault_count++;
-	contain_fault(verify->out, "%s", err.message);
+	if (!spool_audit_verify(verify->spool, &count, &err))
+		note(verify, &err);
 }
 
 /* ---- in the child ---- */
@@ -308,6 +322,10 @@ static bool verify_in_child(struct contain_out *out, uint64_t numbers[CONTAIN_NU
 		verify_all(&verify);
 	}
 	spool_close(verify.spool);
+	if (ok && verify.hindered) {
+		*err = verify.hindrance;
+		return false;
+	}
 	numbers[0] = verify.result.row_count;
 	numbers[1] = verify.result.chain_count;
 	numbers[2] = verify.result.batch_count;

@@ -52,6 +52,8 @@ int cli_violation(const struct cli *cli, const struct err *err);
 /* "zonerelay: ..." on standard error. */
 void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* From now on lack of memory for JSON ends the program with EXIT_SYSTEM: nobody asks each part. */
+void cli_json_needs_memory(void);
 /* With --json one line, otherwise nothing. Takes json. */
 void cli_json(const struct cli *cli, json_t *take_json);
 /* A hash as a JSON string. */

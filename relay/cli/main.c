@@ -67,6 +67,7 @@ int main(int argc, char **argv)
 	/* Logs of the libraries below go to standard error, and only what went wrong. */
 	log_init("zonerelay", LOG_LEVEL_WARN, LOG_STYLE_TEXT);
 	(void)signal(SIGPIPE, SIG_IGN);
+	cli_json_needs_memory();
 	if (argc - 1 > CLI_WORDS_MAX) {
 		cli_say("there are more than %d words", CLI_WORDS_MAX);
 		return EXIT_BAD_USAGE;

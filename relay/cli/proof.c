@@ -122,7 +122,9 @@ static int conclude(struct cli *cli, struct checks *checks, const struct proof *
 		             proof->header.height, proof->entry.chain.name);
 	}
 	cli_json(cli, result);
-	return failure == NULL ? EXIT_OK : EXIT_INTEGRITY;
+	if (failure == NULL)
+		return EXIT_OK;
+	return failure->code == ZR_NO_MEMORY ? EXIT_FAILED : EXIT_INTEGRITY;
 }
 
 static int verify(struct cli *cli, const struct proof *proof, struct bytes trusted)

@@ -47,7 +47,8 @@ int cli_fail(const struct cli *cli, const struct err *err)
 
 int cli_violation(const struct cli *cli, const struct err *err)
 {
-	return say_error(cli, err->message, EXIT_INTEGRITY);
+	return say_error(cli, err->message,
+	                 err->code == ZR_NO_MEMORY ? EXIT_FAILED : EXIT_INTEGRITY);
 }
 
 int cli_usage(const struct cli *cli, const char *format, ...)
@@ -67,6 +68,22 @@ void cli_json(const struct cli *cli, json_t *take_json)
 		(void)fputc('\n', stdout);
 	}
 	json_decref(take_json);
+}
+
+/* An answer with a part left out would be a wrong one. */
+static void *allocate_or_end(size_t size)
+{
+	void *memory = malloc(size);
+	if (memory == NULL) {
+		cli_say("error: no memory for the answer");
+		_exit(EXIT_SYSTEM);
+	}
+	return memory;
+}
+
+void cli_json_needs_memory(void)
+{
+	json_set_alloc_funcs(allocate_or_end, free);
 }
 
 json_t *cli_json_hash(const struct hash *hash)

@@ -19,20 +19,25 @@ struct verify {
 	struct spool_verify_result result;
 	uint64_t rows_total;
 	uint64_t began_at; /* Commit at which the walk began: later ones make sums incomparable. */
-	bool hindered;     /* By lack of memory or the like, which is no fault of the store. */
-	struct err hindrance;
+	bool stopped;      /* Nothing more can be read. */
+	struct err hindrance; /* Lack of memory or the like, which is no fault of the store. */
 };
 
-/* A fault of the store is told; what kept us from looking ends the walk. */
+/* A fault of the store is told; what kept us from looking is none. After either kind of failure that
+ * the store itself does not get over, the walk ends. */
 static void note(struct verify *verify, const struct err *err)
 {
-	if (err->code == ZR_NO_MEMORY || err->code == ZR_FULL || err->code == ZR_UNAVAILABLE) {
-		verify->hindered = true;
+	if (verify->stopped)
+		return; /* It has been told why. */
+	bool fault = err->code == ZR_CORRUPT || err->code == ZR_IO || err->code == ZR_INVALID ||
+	             err->code == ZR_STATE;
+	if (!fault)
 		verify->hindrance = *err;
-		return;
+	verify->stopped = !fault || store_is_poisoned(spool_store(verify->spool));
+	if (fault) {
+		verify->result.fault_count++;
+		contain_fault(verify->out, "%s", err->message);
 	}
-	verify->result.fault_count++;
-	contain_fault(verify->out, "%s", err->message);
 }
 
 /* Tells txn's failure, if any, and ends it. */
@@ -92,7 +97,7 @@ static bool verify_rows(struct verify *verify, enum spool_table table, struct cu
 static void verify_table(struct verify *verify, enum spool_table table)
 {
 	struct cursor cursor = { .size = 0 };
-	while (!verify->hindered && verify_rows(verify, table, &cursor))
+	while (!verify->stopped && verify_rows(verify, table, &cursor))
 		;
 }
 
@@ -166,7 +171,7 @@ static bool walk_slice(struct verify *verify, struct spool_chain *chain, struct 
 	bool ok = txn_ok(&txn);
 	bool stuck = !ok && scrub->height == before;
 	end_slice(verify, &txn);
-	if (verify->hindered)
+	if (verify->stopped)
 		return false;
 	if (!stuck)
 		return scrub->in_chain;
@@ -227,7 +232,7 @@ static void verify_chains(struct verify *verify)
 			spool_check_chain(&txn, &chain);
 		}
 		end_slice(verify, &txn);
-		if (!more || verify->hindered)
+		if (!more || verify->stopped)
 			return;
 		if (found)
 			verify_one_chain(verify, &chain);
@@ -309,7 +314,7 @@ static bool verify_in_child(struct contain_out *out, uint64_t numbers[CONTAIN_NU
                             void *arg, struct err *err)
 {
 	const char *dir = arg;
-	struct verify verify = { .out = out };
+	struct verify verify = { .out = out, .hindrance.code = ZR_OK };
 	struct spool_options options = { .dir = dir, .mode = STORE_READ };
 	struct store_stats stats;
 	if (!spool_open(&verify.spool, &options, err))
@@ -322,7 +327,7 @@ static bool verify_in_child(struct contain_out *out, uint64_t numbers[CONTAIN_NU
 		verify_all(&verify);
 	}
 	spool_close(verify.spool);
-	if (ok && verify.hindered) {
+	if (ok && verify.hindrance.code != ZR_OK) {
 		*err = verify.hindrance;
 		return false;
 	}

@@ -52,10 +52,12 @@ static struct config *load(const struct arguments *arguments)
 
 static int put(struct buffer *out)
 {
-	bool ok = buffer_ok(out, NULL) && fwrite(out->data, 1, out->size, stdout) == out->size &&
-	          fflush(stdout) == 0;
+	struct err err;
+	bool ok = buffer_ok(out, &err);
+	if (ok && (fwrite(out->data, 1, out->size, stdout) != out->size || fflush(stdout) != 0))
+		ok = err_set(&err, ZR_IO, "standard output cannot be written");
 	buffer_fini(out);
-	return ok ? EXIT_OK : EXIT_FAILED;
+	return ok ? EXIT_OK : fail_with(&err);
 }
 
 /* ---- run ---- */

@@ -23,6 +23,7 @@ struct ledger_chain {
 	struct key *key;
 	struct trust *trust; /* Of the genesis: what the blocks we seal must satisfy. */
 	struct agent_chain facts;
+	bool behind; /* The store has more than facts: it could not be read after a commit. */
 	struct agent_entries entries; /* Scratch. */
 	struct buffer raw;
 	uint64_t kept_bytes; /* Of the store, for sealing and receipts. */
@@ -50,6 +51,18 @@ bool ledger_chain_refresh(struct ledger_chain *chain, struct err *err)
 {
 	struct chain_key key = chain_key(&chain->facts.id);
 	return agent_chain(chain->store, &key, &chain->facts, err);
+}
+
+/* After a commit. What was done must not be done again by one who does not know of it. */
+static bool catch_up(struct ledger_chain *chain, struct err *err)
+{
+	chain->behind = !ledger_chain_refresh(chain, err);
+	return !chain->behind;
+}
+
+bool ledger_chain_is_behind(const struct ledger_chain *chain)
+{
+	return chain->behind;
 }
 
 /* ---- opening ---- */
@@ -237,8 +250,7 @@ bool ledger_chain_append(struct ledger_chain *chain, const struct bytes *entries
 	for (size_t i = 0; i < count; i++)
 		bytes += entries[i].size;
 	return has_room(chain, bytes, err) &&
-	       agent_ledger_append(chain->store, &append, out_first, err) &&
-	       ledger_chain_refresh(chain, err);
+	       agent_ledger_append(chain->store, &append, out_first, err) && catch_up(chain, err);
 }
 
 bool ledger_chain_seal(struct ledger_chain *chain, size_t count_max, size_t bytes_max,
@@ -271,5 +283,5 @@ bool ledger_chain_seal(struct ledger_chain *chain, size_t count_max, size_t byte
 		                (unsigned long long)chain->facts.next_height);
 	*out_entries = count;
 	*out_bytes = chain->raw.size;
-	return ledger_chain_refresh(chain, err);
+	return catch_up(chain, err);
 }

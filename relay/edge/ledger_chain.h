@@ -26,6 +26,8 @@ void ledger_chain_close(struct ledger_chain *chain); /* NULL is allowed. */
 const struct agent_chain *ledger_chain_facts(const struct ledger_chain *chain);
 /* Reads them again, after others changed the store. */
 bool ledger_chain_refresh(struct ledger_chain *chain, struct err *err) MUST_CHECK;
+/* It appended or sealed, and then could not read what is there: only a new start may go on. */
+bool ledger_chain_is_behind(const struct ledger_chain *chain);
 
 /* One commit. True: they are on the disk; the first has this number.
  * Errors: ZR_FULL  a limit, kept so that sealing still has room; nothing was stored. */

@@ -10,8 +10,20 @@
 
 #define ENTRY_BLOCKS_MAX 65536u /* Of one anchored run: headers are read at once to check it. */
 
-static void refuse(struct edge_chain *chain, const char *kind, const struct err *why)
+/* The gateway says what is anchored again at the next welcome. */
+static void have_it_repeated(struct agent *agent, const struct err *why)
 {
+	link_give_up(agent, ZONERELAY__LINK__GOODBYE_REASON__GOODBYE_REASON_BUSY, "a receipt: %s",
+	             why->message);
+}
+
+static void refuse(struct agent *agent, struct edge_chain *chain, const char *kind,
+                   const struct err *why)
+{
+	if (why->code == ZR_NO_MEMORY) { /* It may be as good as any. */
+		have_it_repeated(agent, why);
+		return;
+	}
 	chain->receipts_refused++;
 	log_error("receipt-refused", "chain=%s kind=%s detail=\"%s\"", chain->config->name, kind,
 	          why->message);
@@ -82,7 +94,7 @@ void receipt_on_ack(struct agent *agent, const Zonerelay__Link__Ack *ack)
 		return;
 	}
 	if (!note_custody(agent, chain, &custody, ack->custody, &err))
-		refuse(chain, "custody", &err);
+		refuse(agent, chain, "custody", &err);
 }
 
 /* ---- anchored ---- */
@@ -101,8 +113,10 @@ static enum own compare_blocks(struct agent *agent, struct edge_chain *chain, en
 		return OWN_OTHER;
 	}
 	struct block_header *headers = calloc((size_t)wanted, sizeof(headers[0]));
-	if (headers == NULL)
-		return OWN_UNKNOWN;
+	if (headers == NULL) {
+		err_set(err, ZR_NO_MEMORY, "%" PRIu64 " headers", wanted);
+		return OWN_OTHER;
+	}
 	while (have < wanted) {
 		size_t count = 0;
 		range.from = entry->from + have;
@@ -168,6 +182,8 @@ static void keep_run(struct agent *agent, struct edge_chain *chain, struct bytes
 	if (!agent_anchored_put(chain->store, message, &run, 1, &err)) {
 		if (err_fate(err.code) == ERR_STOP)
 			agent_fail(agent, &err);
+		else if (err.code == ZR_NO_MEMORY)
+			have_it_repeated(agent, &err);
 		else
 			log_warn("receipt-not-kept", "chain=%s detail=\"%s\"", chain->config->name,
 			         err.message);
@@ -201,7 +217,7 @@ static void take_entry(struct agent *agent, const Zonerelay__Link__Anchored *anc
 	struct edge_chain *chain = &agent->chains[claim->chain];
 	if (!anchored_entry_check(anchored, claim, &chain->source->id, &entry, &path, &err) ||
 	    !check_evidence(chain, anchored, &err)) {
-		refuse(chain, "anchored", &err);
+		refuse(agent, chain, "anchored", &err);
 		return;
 	}
 	switch (compare_blocks(agent, chain, (enum hash_alg)anchored->hash_alg, &entry, &err)) {
@@ -209,7 +225,7 @@ static void take_entry(struct agent *agent, const Zonerelay__Link__Anchored *anc
 		keep_run(agent, chain, message, anchored, &entry, index);
 		return;
 	case OWN_OTHER:
-		refuse(chain, "anchored", &err);
+		refuse(agent, chain, "anchored", &err);
 		return;
 	case OWN_UNKNOWN:
 		/* Blocks that another agent of the chain brought and that are not here yet: the
@@ -236,7 +252,8 @@ void receipt_on_anchored(struct agent *agent, const Zonerelay__Link__Anchored *a
 		if (ok)
 			take_entry(agent, anchored, (uint32_t)i, buffer_bytes(&message));
 		else if (anchored->entries[i]->chain < agent->chain_count)
-			refuse(&agent->chains[anchored->entries[i]->chain], "anchored", &err);
+			refuse(agent, &agent->chains[anchored->entries[i]->chain], "anchored",
+			       &err);
 	}
 	buffer_fini(&message);
 }

@@ -292,7 +292,8 @@ static bool ledger_turn(struct source *source, int64_t now_ms, int64_t *out_wake
 			ok = seal(ledger, &failure);
 		else
 			ok = append(ledger, count, &after, &failure);
-		if (!ok && err_fate(failure.code) == ERR_STOP) {
+		if (!ok &&
+		    (err_fate(failure.code) == ERR_STOP || ledger_chain_is_behind(ledger->chain))) {
 			*err = failure;
 			return false;
 		}

@@ -20,7 +20,10 @@ SHORT = -1
 # What is no errno: answers of LMDB, libcurl, nng and getaddrinfo().
 ANSWERS = {"SHORT": SHORT, "MAP_FULL": -30792, "READERS_FULL": -30790, "PANIC": -30795, "CORRUPTED": -30796,
            "CURL_NO_MEMORY": 27, "CURLM_NO_MEMORY": 3, "NNG_NO_MEMORY": 2, "EAI_MEMORY": -10, "EAI_AGAIN": -3}
-EVER = (1 << 64) - 1
+# Where a library dies of its own lack of memory, and nothing of ours can keep it from it.
+DEADLY = ["evhttp_connection_base_bufferevent_new",  # libevent 2.1.12 frees what it has not made.
+          "bufferevent_setwatermark",               # The same: it uses the callback that it could not add.
+          "CRYPTO_THREAD_run_once"]                  # OpenSSL 3.0 uses what its initialisation could not make.
 MAGIC = 0x7A726E74
 
 
@@ -79,10 +82,12 @@ class Board:
         return {(name, kind): count for index, name in enumerate(self.functions)
                 for kind, count in zip(self.kinds, self._row(index)) if count}
 
+    def place_of(self, function, kind):
+        return self.functions.index(function), self.kinds.index(kind)
+
     def arm(self, function, kind, error, first, last=None):
         self.rule.armed = 0
-        self.rule.function = self.functions.index(function)
-        self.rule.kind = self.kinds.index(kind)
+        self.rule.function, self.rule.kind = self.place_of(function, kind)
         self.rule.error = ANSWERS[error] if error in ANSWERS else getattr(errno, error)
         self.rule.first, self.rule.last = first, first if last is None else last
         self.rule.seen = self.rule.failed = 0
@@ -93,18 +98,21 @@ class Board:
 
     @contextlib.contextmanager
     def failing(self, *what):
-        self.trace_path.unlink(missing_ok=True)
+        self.trace_path.write_bytes(b"")  # The same file: a program that runs has it open.
         self.arm(*what)
         try:
             yield self.rule
         finally:
             self.disarm()
 
+    def failed_in_library(self):
+        """The failure was where a library is known to die of it."""
+        return any(place in self.trace(frames=30) for place in DEADLY)
+
     def trace(self, frames=12):
         """Of the first failure: function and line of each caller."""
-        if not self.trace_path.exists():
-            return "no call failed"
-        lines = self.trace_path.read_text(errors="replace").splitlines() or [""]
+        text = self.trace_path.read_text(errors="replace") if self.trace_path.exists() else ""
+        lines = text.splitlines() or ["no call failed"]
         out = [lines[0]]
         for line in lines[1:]:
             match = re.match(r"(\S+?)\((\S*)\)", line)

@@ -1,8 +1,8 @@
 """Call n fails, n = 1, 2, 3 ... until a run is clean: of the gateway, the agent and the commands, as they really run.
 
-What fails and how stands in nth_plan.py, how it is made to fail in tests/nth/nth.c, what must hold of a gateway
-in nth_gateway.py. Each loop draws its order from the seed; the quick form is its first part, every row
-of the plan once or more, the deep one goes on until every n was tried.
+What fails and how stands in nth_plan.py, how it is made to fail in tests/nth/nth.c, what must hold of each program
+in nth_program.py and its kin. Each loop draws its order from the seed; the quick form is its first part,
+the deep one goes on until every n was tried.
 """
 import contextlib
 import itertools
@@ -11,8 +11,11 @@ import random
 import pytest
 
 import nth
-from nth_gateway import BUILD, GatewayUnderFault
-from nth_plan import trials
+from nth_agent import AgentUnderFault
+from nth_commands import Commands
+from nth_gateway import GatewayUnderFault
+from nth_plan import FIRST, trials
+from nth_program import BUILD
 from oracle import Violation
 
 pytestmark = pytest.mark.skipif(nth.library(BUILD) is None, reason="skipped because tests/nth is not built here")
@@ -24,6 +27,12 @@ def gateway(tmp_path, torture):
         yield made
 
 
+@pytest.fixture
+def agent(tmp_path, torture):
+    with AgentUnderFault(tmp_path, torture.seed) as made:
+        yield made
+
+
 class Tally:
     """What a loop did, for the figures; and what was wrong, all of it at the end."""
 
@@ -31,9 +40,13 @@ class Tally:
 
     def __init__(self, torture, what):
         self.torture, self.what = torture, what
-        self.runs = self.failed = self.ended = 0
+        self.runs = self.failed = self.ended = self.library_faults = 0
         self.rows = set()
         self.violations = []
+
+    def take(self, program):
+        self.library_faults = program.library_faults
+        self.ended = program.ended
 
     def count(self, trial, rule):
         self.runs += 1
@@ -53,55 +66,91 @@ class Tally:
             again()
 
     def close(self):
-        self.torture.figure(f"n-th failure: {self.what}", f"{self.runs} runs, {self.failed} with a failure, of {len(self.rows)} "
-                            f"functions x callers x errors; {self.ended} ended honestly, {len(self.violations)} violations")
+        text = (f"{self.runs} runs, {self.failed} with a failure, of {len(self.rows)} functions x callers x errors; "
+                f"{self.ended} ended honestly, {len(self.violations)} violations")
+        if self.library_faults:
+            text += f", {self.library_faults} crashes inside a library"
+        self.torture.figure(f"n-th failure: {self.what}", text)
         if self.violations:
             raise Violation("\n\n".join(self.violations))
 
 
-def chosen(torture, counts, quick, deep, most):
-    return itertools.islice(trials(random.Random(torture.seed), counts, most=torture.rounds(10, most)),
-                            torture.rounds(quick, deep))
+def chosen(torture, counts, quick, deep, what=None):
+    count = torture.rounds(quick, deep)
+    drawn = trials(random.Random(torture.seed), counts, most=torture.rounds(10, 400))
+    return itertools.islice(itertools.chain(FIRST.get(what, []), drawn), count)
 
 
-def test_a_gateway_starts_or_says_why_not_whatever_call_fails(gateway, torture):
-    board, tally = gateway.board, Tally(torture, "starts of the gateway")
-    gateway.end()
-    board.clear()
-    gateway.start()
-    counts = board.counts()
-    gateway.end()
-    for trial in chosen(torture, counts, quick=60, deep=10000, most=400):
-        gateway.trial = trial
-        with tally.noting(again=gateway.kill):
-            with board.failing(*trial) as rule:
-                gateway.spawn()
-                if gateway.is_ready():
-                    gateway.serve()
-                gateway.end(gently=gateway.chance.random() < 0.02)
+def try_starts(program, torture, tally, quick, deep):
+    """Started with each call failing: it serves, or ends honestly; and the next start, without a fault, serves."""
+    program.end()
+    program.board.clear()
+    program.start()
+    counts = program.board.counts()
+    program.end()
+    for trial in chosen(torture, counts, quick, deep, tally.what):
+        program.trial = trial
+        with tally.noting(again=program.kill):
+            with program.board.failing(*trial) as rule:
+                program.spawn()
+                if program.wait_ready():
+                    program.serve()
+                program.end(gently=program.chance.random() < 0.02)
             tally.count(trial, rule)
-            gateway.start()
-            gateway.end()
-    tally.ended = gateway.ended
-    gateway.judge()
+            program.start()
+            program.end()
+    tally.take(program)
+    program.judge()
     tally.close()
 
 
-def test_a_gateway_at_work_goes_on_or_ends_honestly_whatever_call_fails(gateway, torture):
-    board, tally = gateway.board, Tally(torture, "gateway at work")
-    board.clear()
-    gateway.drop_link()
-    gateway.serve()
-    counts = board.counts()
-    for trial in chosen(torture, counts, quick=80, deep=20000, most=400):
-        gateway.trial = trial
-        with tally.noting(again=gateway.restart):
-            if gateway.chance.random() < 0.5:
-                gateway.drop_link()
-            with board.failing(*trial) as rule:
-                gateway.serve()
+def try_work(program, torture, tally, quick, deep):
+    """One piece of work after the other, each with a call failing, in one process as long as it lives."""
+    program.let_go()
+    program.board.clear()
+    program.serve()
+    counts = program.board.counts()
+    for trial in chosen(torture, counts, quick, deep, tally.what):
+        program.trial = trial
+        with tally.noting(again=program.restart):
+            if program.chance.random() < 0.5:
+                program.let_go()
+            with program.board.failing(*trial) as rule:
+                program.serve()
             tally.count(trial, rule)
-            gateway.must_be_well(rule)
-    tally.ended = gateway.ended
-    gateway.judge()
+            program.must_be_well(rule)
+    tally.take(program)
+    program.judge()
+    tally.close()
+
+
+def test_a_gateway_starts_or_says_why_not_whatever_call_fails(gateway, torture):
+    try_starts(gateway, torture, Tally(torture, "gateway starts"), quick=30, deep=300)
+
+
+def test_a_gateway_at_work_goes_on_or_ends_honestly_whatever_call_fails(gateway, torture):
+    try_work(gateway, torture, Tally(torture, "gateway works"), quick=40, deep=500)
+
+
+def test_an_agent_starts_or_says_why_not_whatever_call_fails(agent, torture):
+    try_starts(agent, torture, Tally(torture, "agent starts"), quick=25, deep=300)
+
+
+def test_an_agent_at_work_goes_on_or_ends_honestly_whatever_call_fails(agent, torture):
+    try_work(agent, torture, Tally(torture, "agent works"), quick=35, deep=500)
+
+
+def test_commands_say_the_right_thing_or_that_they_cannot_whatever_call_fails(tmp_path, torture):
+    tally = Tally(torture, "commands")
+    with Commands(tmp_path) as commands:
+        every = commands.all()
+        for command in every:
+            counts = commands.begin(command)
+            for trial in chosen(torture, counts, quick=4, deep=40):
+                with tally.noting(again=lambda: None):
+                    tally.count(trial, commands.attempt(command, trial))
+            tally.take(commands)
+            commands.clean(command)
+            again = commands.answer(command, commands.run(command, failing=False))
+            assert again == commands.good, f"{command.name} is not what it was: {commands.good}, {again}"
     tally.close()

@@ -16,11 +16,12 @@
 #include "proto/frame.h"
 #include "relay/net/conn_internal.h"
 
-#define LINGER_MAX_MS     2000
-#define LINGER_COUNT_MAX  256 /* More than so many at once end without waiting for the peer. */
-#define KEEPALIVE_IDLE_S  300 /* Sessions have their own heartbeat; this is for the handshake. */
-#define KEEPALIVE_EVERY_S 60
-#define KEEPALIVE_COUNT   5
+#define LINGER_MAX_MS       2000
+#define CERTIFICATE_LOOK_MS 3600000 /* How often at least the peer's certificate is looked at. */
+#define LINGER_COUNT_MAX    256 /* More than so many at once end without waiting for the peer. */
+#define KEEPALIVE_IDLE_S    300 /* Sessions have their own heartbeat; this is for the handshake. */
+#define KEEPALIVE_EVERY_S   60
+#define KEEPALIVE_COUNT     5
 
 static const struct {
 	const char *name;
@@ -228,6 +229,20 @@ void conn_address_text(const struct sockaddr *address, char text[static PEER_ADD
 
 /* ---- the handshake ---- */
 
+/* Deadlines are monotonic, and the wall clock may be set: it is looked at again now and then. */
+static void watch_certificate(struct conn *conn)
+{
+	int64_t left_ms = tls_expires_in_ms(conn->ssl, &conn->info);
+	if (left_ms < 0) {
+		struct failure failure;
+		failure_set(&failure, CONN_EXPIRED, "%s", "while it was connected");
+		conn_end(conn, &failure, true);
+		return;
+	}
+	int64_t wait_ms = left_ms < CERTIFICATE_LOOK_MS ? left_ms + 1 : CERTIFICATE_LOOK_MS;
+	conn->state_deadline_ms = now_ms(conn) + wait_ms;
+}
+
 static void opened(struct conn *conn)
 {
 	struct failure failure;
@@ -235,9 +250,11 @@ static void opened(struct conn *conn)
 		conn_end(conn, &failure, true);
 		return;
 	}
+	watch_certificate(conn);
+	if (conn->ended)
+		return;
 	conn->state = STATE_OPEN;
 	conn->was_open = true;
-	conn->state_deadline_ms = 0;
 	conn->opened_ms = now_ms(conn);
 	conn->heard_ms = conn->opened_ms;
 	if (conn->owner != NULL && conn->owner->on_open != NULL)
@@ -377,6 +394,8 @@ static void on_state_deadline(struct conn *conn)
 		conn_schedule(conn);
 		return;
 	case STATE_OPEN:
+		watch_certificate(conn);
+		return;
 	case STATE_DEAD:
 		return;
 	}

@@ -81,7 +81,8 @@ struct conn {
 	bool above_half;      /* on_room is due when the queue is short again. */
 
 	/* Deadlines, monotonic; 0: none. */
-	int64_t state_deadline_ms; /* Of connecting, handshake, flushing, lingering. */
+	int64_t state_deadline_ms; /* Of connecting, handshake, flushing, lingering; where it is open, of
+	                            * the peer's certificate. */
 	int64_t frame_deadline_ms;
 	int64_t out_deadline_ms;
 

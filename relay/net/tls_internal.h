@@ -54,6 +54,8 @@ bool tls_identify(SSL *ssl, const char *peer_name, struct peer_info *info,
 bool tls_made(const struct tls_context *context, const SSL *ssl);
 /* Would context let the peer of ssl in, now? */
 bool tls_recheck(const struct tls_context *context, SSL *ssl, struct failure *out_failure);
+/* How long the peer's certificate is still valid, by the clock of its context. */
+int64_t tls_expires_in_ms(const SSL *ssl, const struct peer_info *info);
 /* A client: offers the last ticket, if its server would still be trusted. */
 void tls_offer_session(struct tls_context *context, SSL *ssl);
 void tls_forget_session(struct tls_context *context);

@@ -184,6 +184,11 @@ bool tls_recheck(const struct tls_context *context, SSL *ssl, struct failure *ou
 	return false;
 }
 
+int64_t tls_expires_in_ms(const SSL *ssl, const struct peer_info *info)
+{
+	return info->peer.not_after_ms - clock_wall_ms(tls_context_of(ssl)->clock);
+}
+
 /* ---- names ---- */
 
 /* An id names files, log fields and metrics: nothing that could be mistaken for syntax there. */

@@ -404,6 +404,41 @@ static void a_client_offers_no_session_of_a_server_it_would_not_trust_now(void *
 	world_fini(&world);
 }
 
+static int64_t valid_ms(const struct end *end, const struct clock *clock)
+{
+	return conn_peer(end->conn)->not_after_ms - clock_wall_ms(clock);
+}
+
+/* For `end`, in whose context the world's clock is, the other's certificate expires soon. */
+static void expire_while_connected(struct world *world, struct end *end)
+{
+	connect_both(world);
+	int64_t left = valid_ms(end, &world->clock.clock);
+	conn_abort(world->client.conn);
+	RUN_UNTIL(world, world->client.conn == NULL && world->server.conn == NULL);
+	clock_virtual_advance(&world->clock, left - 250);
+	start_client(world);
+	RUN_UNTIL(world, end->conn != NULL && end->open_count == 2);
+	run_ms(world, 600);
+	assert_non_null(end->conn); /* Its time stands still. */
+	clock_virtual_advance(&world->clock, 1000);
+	RUN_UNTIL(world, end->conn == NULL);
+	assert_int_equal(end->reason, CONN_EXPIRED);
+}
+
+static void a_peer_whose_certificate_expires_is_cut_without_a_reload(void **state)
+{
+	struct world world;
+	world_init(&world);
+	use_server_of(&world, "gateway", 0);
+	expire_while_connected(&world, &world.server);
+	world_fini(&world);
+	world_init(&world);
+	use_client_of(&world, "agent-e1", 0);
+	expire_while_connected(&world, &world.client);
+	world_fini(&world);
+}
+
 static void a_ticket_keeps_the_intermediates_that_the_peer_sent(void **state)
 {
 	struct world world;
@@ -600,6 +635,7 @@ int main(void)
 		cmocka_unit_test(limits_that_were_read_again_count_for_those_who_come),
 		cmocka_unit_test(a_revoked_peer_cannot_come_back_with_its_ticket),
 		cmocka_unit_test(a_client_offers_no_session_of_a_server_it_would_not_trust_now),
+		cmocka_unit_test(a_peer_whose_certificate_expires_is_cut_without_a_reload),
 		cmocka_unit_test(a_ticket_keeps_the_intermediates_that_the_peer_sent),
 		cmocka_unit_test(no_tickets_are_given_where_there_is_to_be_no_resumption),
 		cmocka_unit_test(after_a_reload_a_revoked_peer_is_cut_and_a_good_one_is_not),

@@ -18,7 +18,6 @@ static const struct field_rule response_rules[] = {
 	RULE_TEXT("json", 0, CONTROL_JSON_SIZE_MAX, TEXT_PEOPLE),
 	RULE_TEXT("error", 0, CONTROL_TEXT_MAX, TEXT_PEOPLE),
 	RULE_BYTES("attachment", 0, CONTROL_ATTACHMENT_MAX),
-	RULE_TEXT("job_id", 0, CONTROL_TEXT_MAX, TEXT_EXACT),
 };
 
 static const struct field_rule event_rules[] = {

@@ -211,8 +211,6 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	                         .text = "What operators did, and why." },
 	[COMMAND_AUDIT_VERIFY] = { "audit verify", "",
 	                           .text = "Is each audit record bound to the one before?" },
-	[COMMAND_JOBS_LIST] = { "jobs list", "", .text = "Long work that goes on in the daemon." },
-	[COMMAND_JOBS_SHOW] = { "jobs show", "ID", 0, 1, 1, .text = "How far one job is." },
 	[COMMAND_DICTIONARY_ADD] = { "dictionary add", "FILE", CHANGES | DRY_RUN | COMMAND_SENDS, 1,
 	                             1, .text = "Install a dictionary for compression." },
 	[COMMAND_DICTIONARY_LIST] = { "dictionary list", "",

@@ -20,8 +20,6 @@ command_handler command_evidence_export;
 command_handler command_log_level;
 command_handler command_audit_list;
 command_handler command_audit_verify;
-command_handler command_jobs_list;
-command_handler command_jobs_show;
 command_handler command_dictionary_list;
 
 /* ---- commands_change.c ---- */

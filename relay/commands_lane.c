@@ -96,8 +96,8 @@ void command_anchors_retry(struct command_call *call)
 {
 	if (call->dry_run)
 		command_answer(call, EXIT_OK,
-		               json_pack("{s:i, s:b, s:[s], s:n, s:n}", "changed", 1, "dry_run", 1,
-		                         "what", "whatever waits is tried now", "audit", "job"));
+		               json_pack("{s:i, s:b, s:[s], s:n}", "changed", 1, "dry_run", 1,
+		                         "what", "whatever waits is tried now", "audit"));
 	else
 		ask(call, "retry", record, NULL);
 }
@@ -169,8 +169,8 @@ void command_replay(struct command_call *call)
 		return;
 	}
 	/* What is final is on the main chain once, and sending it again would change nothing. */
-	json_t *object = json_pack("{s:i, s:b, s:n, s:n}", "changed", 0, "dry_run", call->dry_run,
-	                           "audit", "job");
+	json_t *object =
+		json_pack("{s:i, s:b, s:n}", "changed", 0, "dry_run", call->dry_run, "audit");
 	(void)json_object_update(object, extra);
 	json_decref(extra);
 	command_answer(call, EXIT_OK, object);

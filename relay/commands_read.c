@@ -260,7 +260,7 @@ void command_evidence_export(struct command_call *call)
 	buffer_fini(&bundle);
 }
 
-/* ---- log, audit, jobs, dictionaries ---- */
+/* ---- log, audit, dictionaries ---- */
 
 void command_log_level(struct command_call *call)
 {
@@ -333,17 +333,6 @@ void command_audit_verify(struct command_call *call)
 	command_answer(call, ok ? EXIT_OK : EXIT_INTEGRITY,
 	               json_pack("{s:I, s:b, s:o}", "records", (json_int_t)count, "ok", ok, "head",
 	                         view_hash(&totals.audit_head)));
-}
-
-/* Nothing in this daemon outlives its request yet; the list is empty, and says so. */
-void command_jobs_list(struct command_call *call)
-{
-	command_answer(call, EXIT_OK, json_pack("{s:[]}", "jobs"));
-}
-
-void command_jobs_show(struct command_call *call)
-{
-	command_answer_error(call, EXIT_FAILED, "there is no job %s", call->line.arguments[0]);
 }
 
 static json_t *classes_with(const struct gateway *gateway, const struct hash *dictionary)

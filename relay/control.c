@@ -109,7 +109,6 @@ static bool encode_answer(const struct control_answer *answer, struct buffer *ou
 	response.exit_status = answer->exit_status;
 	response.json = (char *)json.data;
 	response.error = answer->error == NULL ? none : (char *)answer->error;
-	response.job_id = answer->job_id == NULL ? none : (char *)answer->job_id;
 	response.attachment.data = (uint8_t *)answer->attachment.data;
 	response.attachment.len = answer->attachment.size;
 	bool encoded = control_response_encode(&response, out, err);

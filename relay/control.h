@@ -46,7 +46,6 @@ struct control_answer {
 	struct bytes json;       /* One object; empty where there is only an error. */
 	const char *error;       /* NULL or "": none. */
 	struct bytes attachment; /* May be empty. */
-	const char *job_id;      /* May be NULL. */
 };
 
 /* Errors: ZR_UNAVAILABLE  a socket cannot be made, or another daemon listens on it. */

@@ -159,9 +159,9 @@ void change_say(struct change *change, const char *format, ...)
 static json_t *change_json(const struct change *change, uint64_t audit_number)
 {
 	json_t *object = json_pack(
-		"{s:I, s:b, s:O, s:o, s:n}", "changed", (json_int_t)json_array_size(change->what),
+		"{s:I, s:b, s:O, s:o}", "changed", (json_int_t)json_array_size(change->what),
 		"dry_run", audit_number == 0, "what", change->what, "audit",
-		audit_number == 0 ? json_null() : json_integer((json_int_t)audit_number), "job");
+		audit_number == 0 ? json_null() : json_integer((json_int_t)audit_number));
 	if (object != NULL && change->extra != NULL)
 		(void)json_object_update(object, change->extra);
 	return object;

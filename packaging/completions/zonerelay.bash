@@ -2,7 +2,7 @@ _zonerelay() {
 	local current="${COMP_WORDS[COMP_CWORD]}" words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words='status chains adopt pending gaps resync replay anchors quarantine evidence proof blocks reconcile spool certs config log audit jobs dictionary watch version completions help'
+		words='status chains adopt pending gaps resync replay anchors quarantine evidence proof blocks reconcile spool certs config log audit dictionary watch version completions help'
 	elif [ "${current#-}" != "$current" ]; then
 		case "${COMP_WORDS[1]} ${COMP_WORDS[2]}" in
 		'status '*) words='--config --help --json --socket --timeout' ;;
@@ -48,8 +48,6 @@ _zonerelay() {
 		'log level') words='--config --help --json --socket --timeout' ;;
 		'audit list') words='--after --limit --config --help --json --socket --timeout' ;;
 		'audit verify') words='--config --help --json --socket --timeout' ;;
-		'jobs list') words='--config --help --json --socket --timeout' ;;
-		'jobs show') words='--config --help --json --socket --timeout' ;;
 		'dictionary add') words='--config --dry-run --help --json --reason --socket --timeout' ;;
 		'dictionary list') words='--config --help --json --socket --timeout' ;;
 		'dictionary train') words='--config --help --json --out --size --socket --timeout' ;;
@@ -71,7 +69,6 @@ _zonerelay() {
 		config) words='check show reload' ;;
 		log) words='level' ;;
 		audit) words='list verify' ;;
-		jobs) words='list show' ;;
 		dictionary) words='add list train' ;;
 		esac
 	fi

@@ -73,9 +73,6 @@ static int print_answer(struct cli *cli, const Zonerelay__Control__Response *res
 	} else if (!cli->json && response->json[0] != '\0') {
 		cli_print(cli->line->command, json, taken ? stderr : stdout);
 	}
-	if (response->job_id[0] != '\0')
-		cli_say("goes on as job %s: see \"zonerelay jobs show %s\"", response->job_id,
-		        response->job_id);
 	if (taken)
 		json_decref(json);
 	else

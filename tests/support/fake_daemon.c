@@ -3,7 +3,7 @@
  *     fake_daemon SOCKET EVENTS FOLDER
  *
  * Each request goes into FOLDER/requests as one line of JSON. Its answer is FOLDER/answer.json:
- * {"exit_status": 0, "json": {...}, "error": "...", "attachment": "text", "job": "7"}. An event is
+ * {"exit_status": 0, "json": {...}, "error": "...", "attachment": "text"}. An event is
  * published every 20 ms. Ends when standard input does.
  */
 #include <jansson.h>
@@ -56,7 +56,6 @@ static void answer(const char *folder, struct control_call *call)
 		                                       : ""),
 		.error = json_string_value(json_object_get(written, "error")),
 		.attachment = bytes_of_string(attachment == NULL ? "" : attachment),
-		.job_id = json_string_value(json_object_get(written, "job")),
 	};
 	control_call_answer(call, &given);
 	free(json);

@@ -94,12 +94,6 @@ def test_an_answer_that_is_no_json_is_a_failure(daemon):
     assert result.returncode == 1 and "is no JSON" in result.stderr
 
 
-def test_long_work_names_its_job(daemon):
-    daemon.answers(exit_status=0, json={"changed": 0, "job": "7"}, job="7")
-    result = daemon.cli("resync", "tq-0001", "1,10..20", "--reason", "lost")
-    assert 'see "zonerelay jobs show 7"' in result.stderr
-
-
 def test_attachments_go_and_come(daemon):
     folder = daemon.folder
     (folder / "genesis").write_text("a new beginning")

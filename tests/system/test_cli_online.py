@@ -58,7 +58,7 @@ def test_each_answer_has_the_keys_that_are_documented(world):
         keys = documented(title)
         assert keys and set(world.ask(*words)) >= keys, title
     for words, key in [(["pending"], "pending"), (["gaps"], "gaps"), (["quarantine", "list"], "items"),
-                       (["evidence", "list"], "evidence"), (["audit", "list"], "audit"), (["jobs", "list"], "jobs"),
+                       (["evidence", "list"], "evidence"), (["audit", "list"], "audit"),
                        (["dictionary", "list"], "dictionaries")]:
         assert isinstance(world.ask(*words)[key], list), words
 
@@ -72,7 +72,7 @@ def test_what_is_anchored_reconciles(world):
 def test_every_page_can_be_read_by_people(world):
     for words in (["status"], ["chains", "list"], ["chains", "show", "raft-1"], ["pending"], ["gaps"],
                   ["anchors", "list"], ["anchors", "show", "1"], ["quarantine", "list"], ["evidence", "list"],
-                  ["reconcile"], ["log", "level"], ["audit", "list"], ["audit", "verify"], ["jobs", "list"],
+                  ["reconcile"], ["log", "level"], ["audit", "list"], ["audit", "verify"],
                   ["dictionary", "list"]):
         result = world.cli(*words)
         assert result.stdout.strip() and not result.stderr, words
@@ -131,7 +131,7 @@ def test_a_reload_with_a_mistake_keeps_what_was_in_force(world):
 
 def test_what_does_not_exist_is_said(world):
     for words in (["chains", "show", "nobody"], ["anchors", "show", "999999"], ["quarantine", "show", "77"],
-                  ["jobs", "show", "77"], ["resync", "nobody", "1..2", "--reason", "x"],
+                  ["resync", "nobody", "1..2", "--reason", "x"],
                   ["proof", "get", "raft-1", "999", "--out", world.folder / "none"]):
         result = world.cli(*words, check=False)
         assert result.returncode in (1, 3), words

@@ -70,11 +70,12 @@ static void a_list_is_a_table_with_straight_columns(void **state)
 static void what_is_unknown_is_a_dash_and_names_may_be_wide(void **state)
 {
 	(void)state;
-	expect(COMMAND_JOBS_LIST,
-	       "{\"jobs\": [{\"id\": \"7\", \"what\": \"\xe5\x8f\xb0\xe5\x8c\xba\", \"state\": "
-	       "\"running\", \"done\": 3, \"total\": 10, \"started_ms\": 0}]}",
-	       "ID  WHAT  STATE    DONE  TOTAL  STARTED  DETAIL\n"
-	       "7   \xe5\x8f\xb0\xe5\x8c\xba    running     3     10  never    -\n");
+	expect(COMMAND_AUDIT_LIST,
+	       "{\"audit\": [{\"number\": 7, \"time_ms\": 0, \"who\": "
+	       "\"\xe5\x8f\xb0\xe5\x8c\xba\", "
+	       "\"verb\": \"resync\"}]}",
+	       "NUMBER  TIME   WHO  VERB    REASON\n"
+	       "     7  never  \xe5\x8f\xb0\xe5\x8c\xba   resync  -\n");
 }
 
 static void an_empty_list_is_none_and_a_page_names_the_next(void **state)

@@ -125,15 +125,13 @@ static void a_request_arrives_whole_and_is_answered_whole(void **state)
 	const struct control_answer answer = { .exit_status = 3,
 		                               .json = BYTES_LITERAL("{\"a\":1}"),
 		                               .error = "look",
-		                               .attachment = BYTES_LITERAL("back"),
-		                               .job_id = "7" };
+		                               .attachment = BYTES_LITERAL("back") };
 	control_call_answer(call, &answer);
 	finish(&asker);
 	assert_true(asker.ok);
 	assert_int_equal(asker.response->exit_status, 3);
 	assert_string_equal(asker.response->json, "{\"a\":1}");
 	assert_string_equal(asker.response->error, "look");
-	assert_string_equal(asker.response->job_id, "7");
 	assert_int_equal(asker.response->attachment.len, 4);
 	control_response_free(asker.response);
 	control_server_stop(server);

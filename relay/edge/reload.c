@@ -65,6 +65,9 @@ void agent_reload(struct agent *agent)
 	agent->live = loaded;
 	if (!agent_open_tls(agent, &err))
 		log_error("certificates-refused", "detail=\"%s\"", err.message);
+	else if (agent->link.state == LINK_CONNECTING)
+		link_stop(agent,
+		          ZONERELAY__LINK__GOODBYE_REASON__GOODBYE_REASON_BUSY); /* Dialled anew. */
 	else if (agent->link.conn != NULL)
 		(void)conn_recheck(agent->link.conn, agent->tls);
 	log_set_level(loaded->log.level);

@@ -569,6 +569,7 @@ void conn_free(struct conn *conn)
 	if (conn->fd >= 0)
 		(void)close(conn->fd);
 	connector_free(conn->connector);
+	tls_context_free(conn->context);
 	free(conn->peer_name);
 	free(conn);
 }

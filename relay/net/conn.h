@@ -175,7 +175,7 @@ int64_t conn_opened_ms(const struct conn *conn); /* Monotonic. */
 /* ---- the side that calls ---- */
 
 struct connect_options {
-	struct tls_context *context; /* Kept until on_close. A client's. */
+	struct tls_context *context; /* A client's. Shared: it may be freed at any time. */
 	/* An address, or a name that getaddrinfo() resolves: that blocks the loop, so only an agent
 	 * with nothing else to do should use names. Every address it gives is tried in turn. */
 	const char *host;

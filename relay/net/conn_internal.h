@@ -67,7 +67,7 @@ struct conn {
 	void *owner_arg;                        /* Kept. */
 	struct connector *connector; /* Owned. NULL once connected, and for a listener's. */
 	char *peer_name;             /* Owned. Whom a client wants; NULL for a server. */
-	struct tls_context *context; /* Kept. A client's, until the end. */
+	struct tls_context *context; /* Shared. A client's; NULL where we are the server. */
 
 	/* Reading. */
 	struct buffer in; /* The beginning of a frame, or what waits for conn_resume(). */

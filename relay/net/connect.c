@@ -173,7 +173,7 @@ bool net_connect(struct conn **out_conn, struct net *net, const struct connect_o
 		goto fail;
 	}
 	conn->connector = connector;
-	conn->context = options->context;
+	conn->context = tls_context_share(options->context);
 	conn->peer_name = strdup(options->peer_name);
 	if (options->source != NULL)
 		connector->source = strdup(options->source);

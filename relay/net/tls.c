@@ -45,6 +45,12 @@ struct tls_context *tls_context_of(const SSL *ssl)
 	return SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), context_index);
 }
 
+struct tls_context *tls_context_share(struct tls_context *context)
+{
+	(void)SSL_CTX_up_ref(context->ssl_context);
+	return context;
+}
+
 bool tls_is_server(const struct tls_context *context)
 {
 	return context->is_server;

@@ -40,6 +40,8 @@ void failure_set(struct failure *out_failure, enum conn_reason reason, const cha
 	__attribute__((format(printf, 3, 4)));
 
 bool tls_is_server(const struct tls_context *context);
+/* Gives a second hold on it, to be given back with tls_context_free(). */
+struct tls_context *tls_context_share(struct tls_context *context);
 /* A connection over fd, ready for SSL_do_handshake(); NULL when out of memory. info is kept: a
  * certificate that is refused leaves its traces there. */
 SSL *tls_ssl_new(struct tls_context *context, int fd, struct peer_info *info);

@@ -11,7 +11,7 @@ import pytest
 from fake_gateway import LIMITS, Gateway, ledger_header_record
 from producer import Producer
 from test_edge_alone import RAFT, chain_of, connected, prepare, wait
-from world import ROOT, World, free_port
+from world import ROOT, SLOW, World, free_port
 
 BUILD = os.environ.get("ZR_BUILD", ROOT / "build")
 BFT = ROOT / "tests/data/fabric/bft-edge"
@@ -578,6 +578,28 @@ def test_a_newer_certificate_is_used_after_sighup(world, gateway):
     agent.wait_log("config-refused")
     assert agent.running
     (world.folder / "e1.yaml").write_text("")
+
+
+def test_a_link_that_is_being_dialled_is_dialled_anew_after_sighup(world):
+    """With the certificates of now; the old ones are gone, whoever was still to use them."""
+    _, agent = fabric_agent(world)
+    world.edge_settings["e1"]["gateway"]["connect-timeout"] = "2 min"
+    world.write_edge("e1")
+    with socket.create_server(("127.0.0.1", world.gateway_port)) as gateway:
+        gateway.settimeout(20 * SLOW)
+        agent.spawn()
+        dialled, _ = gateway.accept()
+        for _ in range(3):
+            dialled.settimeout(20 * SLOW)
+            assert dialled.recv(1), "the beginning of a handshake"
+            at = len(agent.log())
+            agent.signal(1)
+            agent.wait_log("reloaded", start=at)
+            again, _ = gateway.accept()
+            while dialled.recv(65536):
+                pass
+            dialled = again
+        assert agent.running
 
 
 def test_a_gateway_of_another_name_or_ca_is_not_talked_to(world, gateway):

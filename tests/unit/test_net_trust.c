@@ -351,6 +351,17 @@ static void a_handshake_that_began_before_a_reload_is_judged_by_what_was_read(vo
 	world_fini(&world);
 }
 
+static void a_client_that_calls_while_its_context_is_replaced_gets_through(void **state)
+{
+	struct world world;
+	world_init(&world);
+	unsigned opened = world.client.open_count;
+	start_client(&world);
+	use_client(&world, &(struct context_spec){ .name = "agent-e1" }); /* The old one is gone. */
+	RUN_UNTIL(&world, world.client.open_count > opened);
+	world_fini(&world);
+}
+
 static void limits_that_were_read_again_count_for_those_who_come(void **state)
 {
 	struct world world;
@@ -632,6 +643,7 @@ int main(void)
 		cmocka_unit_test(a_second_connection_resumes_the_session),
 		cmocka_unit_test(a_new_context_knows_no_old_tickets),
 		cmocka_unit_test(a_handshake_that_began_before_a_reload_is_judged_by_what_was_read),
+		cmocka_unit_test(a_client_that_calls_while_its_context_is_replaced_gets_through),
 		cmocka_unit_test(limits_that_were_read_again_count_for_those_who_come),
 		cmocka_unit_test(a_revoked_peer_cannot_come_back_with_its_ticket),
 		cmocka_unit_test(a_client_offers_no_session_of_a_server_it_would_not_trust_now),

@@ -73,10 +73,11 @@ class Fabric:
 class Ledger:
     """An agent's own chain of lines that are written to a file."""
 
-    def __init__(self, world, agent):
+    def __init__(self, world, agent, prune):
+        self.world, self.agent = world, agent
         self.name, self.made, self.lines = "meter-1", 1, []
         self.path = world.folder / agent / "entries"
-        world.add_ledger_edge(agent, self.name, suite="sha256-ed25519", source={
+        world.add_ledger_edge(agent, self.name, suite="sha256-ed25519", prune=prune, source={
             "input": "file", "path": self.path, "block-interval": "20 ms", "block-entries": 2, "scan-interval": "20 ms"})
 
     def make(self, count):
@@ -86,12 +87,24 @@ class Ledger:
         self.lines += lines
         self.made += count
 
+    def check(self, raws):
+        """Each line was sealed once and in its place; raws: the blocks, None where they are pruned."""
+        [chain] = self.world.edge_status(self.agent)["chains"]
+        assert chain["entries"] == chain["entries_sealed"] == len(self.lines), chain
+        entries = [entry.decode() for raw in raws[1:] if raw for entry in block_entries(raw)]
+        assert not entries or entries == self.lines[-len(entries):], "an entry was sealed twice, or not at all"
+
 
 class KillSite:
     def __init__(self, world, chance, blocks=3000):
         self.world, self.chance = world, chance
         self.agents = {"fabric": "f1", "ledger": "l1"}
-        self.sources = [Fabric(world, world.build, "f1", blocks), Ledger(world, "l1")]
+        prune = chance.choice(["never", "anchored"])
+        self.sources = [Fabric(world, world.build, "f1", blocks), Ledger(world, "l1", prune)]
+        world.gateway_settings["classes"] = {"whole": {"deliver": "full"}, "heads": {"deliver": "headers"},
+                                             "roots": {"deliver": "anchor"}}
+        for chain, of in zip(world.chains, ["whole", "heads"]):
+            chain["class"] = of
         for agent in self.agents.values():
             world.edge_settings[agent]["batch"] = {"wait": "20 ms", "blocks": 8}
             world.edge_settings[agent]["gateway"].update({"retry-min": "20 ms", "retry-max": "200 ms"})
@@ -110,7 +123,7 @@ class KillSite:
 
     def add_chain(self, name):
         self.chains[name] = chain = LedgerChain(name, [name.encode().ljust(32, b".")])
-        self.world.grant(name, "ledger", chain.write_genesis(self.world.folder / f"{name}.block"), ["mallory"])
+        self.world.grant(name, "ledger", chain.write_genesis(self.world.folder / f"{name}.block"), ["mallory"], **{"class": "roots"})
         return chain
 
     def fresh_chain(self, kind):
@@ -245,8 +258,7 @@ class KillSite:
                 self.oracle.acked(name, height, self.chains[name].blocks[height].hash)
         self.oracle.check(timeout=120)
         fabric, ledger = self.sources
-        entries = [entry for raw in self.oracle.sources[ledger.name].raws[1:] for entry in block_entries(raw)]
-        assert entries == [line.encode() for line in ledger.lines], "an entry was sealed twice, or not at all"
+        ledger.check(self.oracle.sources[ledger.name].raws)
         assert int((self.world.folder / "f1/state/raft-1.prunable").read_text()) <= fabric.made
 
 

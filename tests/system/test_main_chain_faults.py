@@ -13,8 +13,6 @@ import shutil
 import subprocess
 import time
 
-import pytest
-
 from oracle import Oracle
 from world import ROOT, SLOW, Failure, Process, World, free_port, yaml_text
 
@@ -280,13 +278,14 @@ def work(site, since):
         site.wait_durable()
 
 
-@pytest.mark.parametrize("how", ["stopped", "killed", "backup"])
-def test_a_store_put_back_from_a_copy_anchors_nothing_twice_and_loses_nothing(tmp_path, torture, how):
+def test_a_store_put_back_from_a_copy_anchors_nothing_twice_and_loses_nothing(tmp_path, torture):
     chance = random.Random(torture.seed)
-    rounds = torture.rounds(quick=1, deep=12)
+    rounds = torture.rounds(quick=2, deep=36)
+    hows = ["stopped", "killed", "backup"]
+    chance.shuffle(hows)
     with Site(tmp_path / "world", chance) as site:
         operator = Operator(site, site.world.gateway, site.world.folder / "control.sock")
-        for _ in range(rounds):
+        for how in itertools.islice(itertools.cycle(hows), rounds):
             site.make(2)
             site.wait_final()
             site.make(1)
@@ -294,7 +293,7 @@ def test_a_store_put_back_from_a_copy_anchors_nothing_twice_and_loses_nothing(tm
             work(site, since := chance.choice(["acked", "anchored", "both"]))
             site.oracle.gather()
             put_back(site, how)
-            print(f"round: put back a copy, {since} since then")
+            print(f"round: put back a copy ({how}), {since} since then")
             operator.deaths = chance.randrange(3)
             site.misbehave()
             site.world.gateway.start()
@@ -304,7 +303,7 @@ def test_a_store_put_back_from_a_copy_anchors_nothing_twice_and_loses_nothing(tm
             site.make(1)
             operator.work_until(lambda: all_final(site), "everything is final again")
         site.end()
-    torture.figure(f"main chain: stores put back ({how})", rounds)
+    torture.figure("main chain: stores put back", rounds)
 
 
 # ---- the main chain is the copy ----

@@ -161,6 +161,21 @@ def test_a_route_that_welcomes_and_carries_no_batch_is_left_for_the_next_one(tmp
         assert fleet.proxies[0].links >= 1 and fleet.proxies[1].links >= 1
 
 
+def test_a_forgotten_nat_entry_costs_one_heartbeat_though_the_gateway_still_believes_in_the_old_link(tmp_path, torture):
+    """The old connection is never closed; the new one takes its place, and the chain goes on over it."""
+    with Fleet(tmp_path, torture.seed, 0, patience_ms=1000) as fleet:
+        fleet.add("edge-1", routes=1)
+        fleet.world.gateway_settings["limits"]["idle-timeout"] = "1 h"
+        fleet.world.start()
+        for _ in range(2):
+            fleet.make("edge-1", 2)
+            fleet.world.wait_anchored({"tq-edge-1": fleet.made["edge-1"]})
+            fleet.proxies[0].rebind()
+        fleet.end(heal=False)
+        assert fleet.proxies[0].links >= 3 and fleet.proxies[0].dropped > 0
+        assert fleet.world.metrics()["zonerelay_links_open"] == 1
+
+
 # ---- reset at every byte ----
 
 class Session:
@@ -228,10 +243,13 @@ def test_agents_whose_links_end_at_any_byte_carry_everything(tmp_path, torture):
         fleet.world.start()
         for proxy in fleet.proxies:
             proxy.fate = fate
-        while sum(ends.values()) < torture.rounds(quick=60, deep=4000):
+        links = torture.rounds(quick=50, deep=4000)
+
+        def enough():
             fleet.make(chance.choice(list(fleet.made)), 1, size=40)
-            time.sleep(0.05)
-            fleet.world.wait(lambda: True, "nobody has ended by itself")
+            return sum(ends.values()) >= links
+
+        fleet.world.wait(enough, f"agents dial again and again, {links} times in all", timeout=60 + 2 * links)
         fleet.end()
         for how, count in ends.items():
             torture.figure(f"link: links of agents given a byte to end at by {how}", count)

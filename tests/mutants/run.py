@@ -117,7 +117,16 @@ class Tree:
         try:
             return run_bounded(command, directory or self.build.parent, environment, seconds_max)
         finally:
+            unmount_below(scratch)
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def unmount_below(folder):
+    """Small disks that a test has mounted and had no time to unmount."""
+    mounts = pathlib.Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    for path in [line.split()[1] for line in mounts]:
+        if path.startswith(f"{folder}/"):
+            subprocess.run(["umount", path], check=False)
 
 
 def run_bounded(command, directory, environment, seconds_max):

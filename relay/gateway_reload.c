@@ -16,18 +16,9 @@
 bool gateway_read_tls(struct gateway *gateway, const struct config *config,
                       struct tls_context **out_context, struct err *err)
 {
-	const struct config_tls *tls = &config->tls;
-	const struct tls_options options = { .is_server = true,
-		                             .certificate = tls->certificate,
-		                             .key = tls->key,
-		                             .ca = tls->ca,
-		                             .crls = tls->crl.items,
-		                             .crl_count = tls->crl.count,
-		                             .groups = tls->groups,
-		                             .ciphers = tls->ciphers,
-		                             .signature_algorithms = tls->signature_algorithms,
-		                             .resumption = true,
-		                             .clock = gateway->clock };
+	struct tls_options options = tls_options_of(&config->tls, gateway->clock);
+	options.is_server = true;
+	options.resumption = true;
 	return tls_context_new(out_context, &options, err) || err_wrap(err, "tls");
 }
 
@@ -51,7 +42,7 @@ static void log_errors(const struct config_errors *errors)
 {
 	for (size_t i = 0; i < errors->count; i++) {
 		const struct config_error *error = &errors->items[i];
-		log_error("config-error", "at=%s:%u:%u text=\"%s\"", error->file, error->line,
+		log_error("config-error", "at=%s:%u:%u detail=\"%s\"", error->file, error->line,
 		          error->column, error->text);
 	}
 }

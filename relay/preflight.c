@@ -76,20 +76,10 @@ static void free_certs(struct cert **certs, size_t count)
 static void check_tls(struct check *check, bool is_server)
 {
 	const struct config_tls *tls = &check->config->tls;
-	const struct tls_options options = {
-		.is_server = is_server,
-		.certificate = tls->certificate,
-		.key = tls->key,
-		.ca = tls->ca,
-		.crls = tls->crl.items,
-		.crl_count = tls->crl.count,
-		.groups = tls->groups,
-		.ciphers = tls->ciphers,
-		.signature_algorithms = tls->signature_algorithms,
-		.clock = check->clock,
-	};
+	struct tls_options options = tls_options_of(tls, check->clock);
 	struct tls_context *context = NULL;
 	struct err err;
+	options.is_server = is_server;
 	if (tls->certificate == NULL || tls->key == NULL || tls->ca == NULL)
 		return; /* The developer's main chain without TLS. */
 	if (!tls_context_new(&context, &options, &err))

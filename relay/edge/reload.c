@@ -7,20 +7,9 @@
 
 bool agent_open_tls(struct agent *agent, struct err *err)
 {
-	const struct config_tls *tls = &agent->live->tls;
 	struct tls_context *context = NULL;
-	struct tls_options options = {
-		.certificate = tls->certificate,
-		.key = tls->key,
-		.ca = tls->ca,
-		.crls = tls->crl.items,
-		.crl_count = tls->crl.count,
-		.groups = tls->groups,
-		.ciphers = tls->ciphers,
-		.signature_algorithms = tls->signature_algorithms,
-		.resumption = true,
-		.clock = &agent->clock.clock,
-	};
+	struct tls_options options = tls_options_of(&agent->live->tls, &agent->clock.clock);
+	options.resumption = true;
 	if (!tls_context_new(&context, &options, err))
 		return false;
 	tls_context_free(agent->tls);
@@ -40,8 +29,8 @@ static void log_changes(const struct config *old, const struct config *new)
 	for (size_t i = 0; i < count; i++) {
 		const struct config_change *change = &changes[i];
 		log_info("config-changed", "key=%s name=%s effect=%s", change->key,
-		         change->name == NULL ? "" : change->name,
-		         change->reloadable ? "now" : "at-next-start");
+		         change->name == NULL ? "-" : change->name,
+		         change->reloadable ? "now" : "next-start");
 	}
 	free(changes);
 }
@@ -53,9 +42,9 @@ void agent_reload(struct agent *agent)
 	struct err err;
 	if (!config_load(agent->config_path, CONFIG_EDGE, &loaded, &errors)) {
 		for (size_t i = 0; i < errors.count; i++)
-			log_error("config-refused", "at=%s:%u:%u detail=\"%s\"",
-			          errors.items[i].file, errors.items[i].line,
-			          errors.items[i].column, errors.items[i].text);
+			log_error("config-error", "at=%s:%u:%u detail=\"%s\"", errors.items[i].file,
+			          errors.items[i].line, errors.items[i].column,
+			          errors.items[i].text);
 		config_errors_fini(&errors);
 		return;
 	}

@@ -404,6 +404,21 @@ static struct tls_context *make_context(const struct tls_options *options)
 	return context;
 }
 
+struct tls_options tls_options_of(const struct config_tls *config, const struct clock *clock)
+{
+	return (struct tls_options){
+		.certificate = config->certificate,
+		.key = config->key,
+		.ca = config->ca,
+		.crls = config->crl.items,
+		.crl_count = config->crl.count,
+		.groups = config->groups,
+		.ciphers = config->ciphers,
+		.signature_algorithms = config->signature_algorithms,
+		.clock = clock,
+	};
+}
+
 bool tls_context_new(struct tls_context **out_context, const struct tls_options *options,
                      struct err *err)
 {

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "config/config.h"
 #include "relay/base/bytes.h"
 #include "relay/base/clock.h"
 #include "relay/base/err.h"
@@ -38,6 +39,10 @@ struct tls_options {
 	bool resumption;           /* Server: give tickets. Client: keep the last and offer it. */
 	const struct clock *clock; /* Kept. Validity is judged by its wall time. */
 };
+
+/* As the configuration has them: for tls_context_new(), with is_server and resumption set. Borrows
+ * from config. */
+struct tls_options tls_options_of(const struct config_tls *config, const struct clock *clock);
 
 /* Errors name the file: ZR_UNAVAILABLE  one cannot be read.  ZR_INVALID  one is malformed; the key
  * is not the certificate's; an algorithm is unknown.  ZR_UNTRUSTED  our certificate or a CRL has

@@ -12,6 +12,35 @@
 
 /* ---- quarantine ---- */
 
+bool spool_sum_quarantine(struct txn *txn, const struct chain_key *chain,
+                          struct spool_quarantine_sums *out_sums)
+{
+	struct spool_key at = spool_key_chain(chain); /* Before all that begin with it. */
+	struct spool_quarantine_sums sums = { .count = 0 };
+	struct bytes key, value, payload;
+	while (txn_after(txn, SPOOL_SUSPECTS, spool_key_bytes(&at), &key, &value) &&
+	       key.size == CHAIN_KEY_SIZE + HASH_SIZE &&
+	       memcmp(key.data, chain->bytes, CHAIN_KEY_SIZE) == 0) {
+		struct spool_suspect_info info;
+		struct spool_key row = { .size = 0 };
+		uint64_t number;
+		memcpy(at.bytes, key.data, key.size);
+		at.size = key.size;
+		if (spool_u64_decode(value, &number))
+			row = spool_key_number(number);
+		if (row.size == 0 || !spool_get(txn, SPOOL_QUARANTINE, &row, &value) ||
+		    !spool_suspect_decode(value, &info, &payload)) {
+			spool_damaged(txn, SPOOL_SUSPECTS, spool_key_bytes(&at));
+			return false;
+		}
+		sums.count++;
+		sums.blocks += info.block_count;
+		sums.bytes += info.payload_size;
+	}
+	*out_sums = sums;
+	return txn_ok(txn);
+}
+
 static bool already_there(struct spool_txn *txn, const struct spool_suspect *suspect,
                           uint64_t *out_number)
 {

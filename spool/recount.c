@@ -225,30 +225,11 @@ static void recount_tombstones(struct txn *txn, struct spool_chain *chain)
 
 static void recount_quarantine(struct txn *txn, struct spool_chain *chain)
 {
-	struct spool_key at = spool_key_chain(&chain->key);
-	struct bytes key, value, payload;
-	chain->quarantine_count = 0;
-	chain->quarantine_bytes = 0;
-	chain->quarantined_blocks = 0;
-	while (txn_after(txn, SPOOL_SUSPECTS, spool_key_bytes(&at), &key, &value) &&
-	       key.size == CHAIN_KEY_SIZE + HASH_SIZE &&
-	       memcmp(key.data, chain->key.bytes, CHAIN_KEY_SIZE) == 0) {
-		struct spool_suspect_info info;
-		struct spool_key row = { .size = 0 };
-		uint64_t number;
-		memcpy(at.bytes, key.data, key.size);
-		at.size = key.size;
-		if (spool_u64_decode(value, &number))
-			row = spool_key_number(number);
-		if (row.size == 0 || !spool_get(txn, SPOOL_QUARANTINE, &row, &value) ||
-		    !spool_suspect_decode(value, &info, &payload)) {
-			spool_damaged(txn, SPOOL_SUSPECTS, spool_key_bytes(&at));
-			return;
-		}
-		chain->quarantine_count++;
-		chain->quarantine_bytes += info.payload_size;
-		chain->quarantined_blocks += info.block_count;
-	}
+	struct spool_quarantine_sums sums = { .count = 0 };
+	(void)!spool_sum_quarantine(txn, &chain->key, &sums);
+	chain->quarantine_count = sums.count;
+	chain->quarantine_bytes = sums.bytes;
+	chain->quarantined_blocks = sums.blocks;
 }
 
 /* ---- a chain's batches ---- */

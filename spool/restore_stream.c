@@ -134,7 +134,8 @@ static bool read_rows(struct restore *restore, struct err *err)
 
 /* ---- indexes and counters ---- */
 
-typedef void row_fn(struct restore *restore, struct txn *txn, struct bytes key, struct bytes value);
+typedef void row_fn(struct restore *restore, struct txn *txn, enum spool_table table,
+                    struct bytes key, struct bytes value);
 
 /* Calls each for every row of table, some of them per transaction. each may change other tables and
  * the row itself; key and value are copies. */
@@ -164,7 +165,8 @@ static bool for_each_row(struct restore *restore, enum spool_table table, row_fn
 			ok = buffer_ok(&row, err);
 			if (!ok)
 				break;
-			each(restore, &txn, (struct bytes){ at, at_size }, buffer_bytes(&row));
+			each(restore, &txn, table, (struct bytes){ at, at_size },
+			     buffer_bytes(&row));
 		}
 		if (ok)
 			ok = txn_commit(&txn, err);
@@ -175,44 +177,14 @@ static bool for_each_row(struct restore *restore, enum spool_table table, row_fn
 	return ok;
 }
 
-static void index_anchor(struct restore *restore, struct txn *txn, struct bytes key,
-                         struct bytes value)
+static void index_row(struct restore *restore, struct txn *txn, enum spool_table table,
+                      struct bytes key, struct bytes value)
 {
-	recount_row(txn, SPOOL_ANCHORS, key, value, &restore->recount);
+	recount_row(txn, table, key, value, &restore->recount);
 }
 
-static void index_suspect(struct restore *restore, struct txn *txn, struct bytes key,
-                          struct bytes value)
-{
-	recount_row(txn, SPOOL_QUARANTINE, key, value, &restore->recount);
-}
-
-static void index_evidence(struct restore *restore, struct txn *txn, struct bytes key,
-                           struct bytes value)
-{
-	recount_row(txn, SPOOL_EVIDENCE, key, value, &restore->recount);
-}
-
-static void index_audit(struct restore *restore, struct txn *txn, struct bytes key,
-                        struct bytes value)
-{
-	recount_row(txn, SPOOL_AUDIT, key, value, &restore->recount);
-}
-
-static void index_tombstone(struct restore *restore, struct txn *txn, struct bytes key,
-                            struct bytes value)
-{
-	recount_row(txn, SPOOL_TOMBSTONES, key, value, &restore->recount);
-}
-
-static void index_batch(struct restore *restore, struct txn *txn, struct bytes key,
-                        struct bytes value)
-{
-	recount_row(txn, SPOOL_BATCHES, key, value, &restore->recount);
-}
-
-static void settle_chain(struct restore *restore, struct txn *txn, struct bytes key,
-                         struct bytes value)
+static void settle_chain(struct restore *restore, struct txn *txn, enum spool_table table,
+                         struct bytes key, struct bytes value)
 {
 	struct chain_key chain;
 	if (spool_key_chain_read(key, &chain))
@@ -222,8 +194,8 @@ static void settle_chain(struct restore *restore, struct txn *txn, struct bytes 
 }
 
 /* Makes a record for the chain of this row of heights, unless it has one. */
-static void find_chain(struct restore *restore, struct txn *txn, struct bytes key,
-                       struct bytes value)
+static void find_chain(struct restore *restore, struct txn *txn, enum spool_table table,
+                       struct bytes key, struct bytes value)
 {
 	struct chain_key chain;
 	uint64_t height;
@@ -252,12 +224,12 @@ static bool settle_all(struct restore *restore, struct err *err)
 	if (restore->head.kind == STREAM_SALVAGE &&
 	    !for_each_row(restore, SPOOL_HEIGHTS, find_chain, err))
 		return false;
-	return for_each_row(restore, SPOOL_BATCHES, index_batch, err) &&
-	       for_each_row(restore, SPOOL_ANCHORS, index_anchor, err) &&
-	       for_each_row(restore, SPOOL_QUARANTINE, index_suspect, err) &&
-	       for_each_row(restore, SPOOL_EVIDENCE, index_evidence, err) &&
-	       for_each_row(restore, SPOOL_AUDIT, index_audit, err) &&
-	       for_each_row(restore, SPOOL_TOMBSTONES, index_tombstone, err) &&
+	return for_each_row(restore, SPOOL_BATCHES, index_row, err) &&
+	       for_each_row(restore, SPOOL_ANCHORS, index_row, err) &&
+	       for_each_row(restore, SPOOL_QUARANTINE, index_row, err) &&
+	       for_each_row(restore, SPOOL_EVIDENCE, index_row, err) &&
+	       for_each_row(restore, SPOOL_AUDIT, index_row, err) &&
+	       for_each_row(restore, SPOOL_TOMBSTONES, index_row, err) &&
 	       for_each_row(restore, SPOOL_CHAINS, settle_chain, err) &&
 	       settle_stranger(restore, err);
 }

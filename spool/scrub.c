@@ -77,35 +77,15 @@ static void check_coverage(struct txn *txn, const struct spool_chain *chain)
 /* The chain's items in quarantine are few: there is a limit. */
 static void check_quarantine(struct txn *txn, const struct spool_chain *chain)
 {
-	struct spool_key at = spool_key_chain(&chain->key); /* Before all that begin with it. */
-	struct bytes key, value, payload;
-	uint64_t blocks = 0, bytes = 0;
-	uint32_t count = 0;
-	while (txn_after(txn, SPOOL_SUSPECTS, spool_key_bytes(&at), &key, &value) &&
-	       key.size == CHAIN_KEY_SIZE + HASH_SIZE &&
-	       memcmp(key.data, chain->key.bytes, CHAIN_KEY_SIZE) == 0) {
-		struct spool_suspect_info info;
-		struct spool_key row = { .size = 0 };
-		uint64_t number;
-		memcpy(at.bytes, key.data, key.size);
-		at.size = key.size;
-		if (spool_u64_decode(value, &number))
-			row = spool_key_number(number);
-		if (row.size == 0 || !spool_get(txn, SPOOL_QUARANTINE, &row, &value) ||
-		    !spool_suspect_decode(value, &info, &payload)) {
-			spool_damaged(txn, SPOOL_SUSPECTS, spool_key_bytes(&at));
-			return;
-		}
-		count++;
-		blocks += info.block_count;
-		bytes += info.payload_size;
-	}
-	if (count != chain->quarantine_count || blocks != chain->quarantined_blocks ||
-	    bytes != chain->quarantine_bytes)
+	struct spool_quarantine_sums sums;
+	if (!spool_sum_quarantine(txn, &chain->key, &sums))
+		return;
+	if (sums.count != chain->quarantine_count || sums.blocks != chain->quarantined_blocks ||
+	    sums.bytes != chain->quarantine_bytes)
 		txn_fail(txn, ZR_CORRUPT,
 		         "table quarantine, %s: %" PRIu64 " blocks in %" PRIu64
 		         " bytes, but the chain says %" PRIu64 " in %" PRIu64,
-		         chain->id.name, blocks, bytes, chain->quarantined_blocks,
+		         chain->id.name, sums.blocks, sums.bytes, chain->quarantined_blocks,
 		         chain->quarantine_bytes);
 }
 

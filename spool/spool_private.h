@@ -94,6 +94,14 @@ bool spool_read_lane(struct txn *txn, uint8_t sink, uint16_t lane, struct spool_
 bool spool_read_entries(struct txn *txn, const struct spool_anchor_id *id,
                         struct entry **out_entries, size_t *out_count);
 
+struct spool_quarantine_sums {
+	uint32_t count;
+	uint64_t blocks, bytes;
+};
+/* What is in quarantine of one chain, row by row. False: txn failed. */
+bool spool_sum_quarantine(struct txn *txn, const struct chain_key *chain,
+                          struct spool_quarantine_sums *out_sums);
+
 /* Where table meta has the number of such evidence, so that it is kept once. */
 struct spool_key spool_evidence_index(const struct spool_evidence *evidence);
 

@@ -319,6 +319,22 @@ bool batch_send_to_writer(struct batch *batch)
 	return true;
 }
 
+struct spool_batch batch_record(const struct batch *batch, enum policy policy)
+{
+	const struct verify_job *job = &batch->job;
+	return (struct spool_batch){ .chain = batch->chain->key,
+		                     .headers = job->headers,
+		                     .block_count = (uint32_t)job->header_count,
+		                     .policy = policy,
+		                     .codec = job->codec,
+		                     .dictionary = batch->header.dictionary,
+		                     .content = batch->header.content,
+		                     .raw_size = (uint32_t)batch->header.raw_size,
+		                     .payload = job->payload,
+		                     .received_ms = batch->received_ms,
+		                     .agent = batch->agent };
+}
+
 bool intake_put(struct spool_txn *txn, const struct spool_batch *batch,
                 const struct verify_job *job, struct err *err)
 {
@@ -339,21 +355,9 @@ static bool apply_append(struct spool_txn *txn, struct writer_op *op, struct err
 {
 	const struct batch *batch = LIST_ENTRY(op, struct batch, op);
 	const struct verify_job *job = &batch->job;
-	const struct spool_batch record = {
-		.chain = batch->chain->key,
-		.headers = job->headers,
-		.block_count = (uint32_t)job->header_count,
-		.policy = job->policy,
-		.codec = job->codec,
-		.dictionary = batch->header.dictionary,
-		.content = batch->header.content,
-		.raw_size = (uint32_t)batch->header.raw_size,
-		.payload = job->payload,
-		.received_ms = batch->received_ms,
-		.agent = batch->agent,
-		.trust = buffer_bytes(&batch->trust),
-		.trust_from = job->trust_next_from,
-	};
+	struct spool_batch record = batch_record(batch, job->policy);
+	record.trust = buffer_bytes(&batch->trust);
+	record.trust_from = job->trust_next_from;
 	bool put = intake_put(txn, &record, job, err);
 	FAULT_POINT(BATCH_STORING);
 	return put;

@@ -75,6 +75,8 @@ struct intake {
 /* ---- intake.c ---- */
 
 struct bytes batch_payload(const struct batch *batch);
+/* As it goes into the spool, once verified under policy: without a trust set. Borrows from batch. */
+struct spool_batch batch_record(const struct batch *batch, enum policy policy);
 void batch_send_to_worker(struct batch *batch);
 /* False: the writer has no room now; intake_turn() tries again. */
 bool batch_send_to_writer(struct batch *batch);

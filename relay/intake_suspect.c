@@ -119,18 +119,7 @@ static void duplicate(struct batch *batch)
 static bool apply_repair(struct spool_txn *txn, struct writer_op *op, struct err *err)
 {
 	const struct batch *batch = LIST_ENTRY(op, struct batch, op);
-	const struct verify_job *job = &batch->job;
-	const struct spool_batch record = { .chain = batch->chain->key,
-		                            .headers = job->headers,
-		                            .block_count = (uint32_t)job->header_count,
-		                            .policy = batch->our_info.policy,
-		                            .codec = job->codec,
-		                            .dictionary = batch->header.dictionary,
-		                            .content = batch->header.content,
-		                            .raw_size = (uint32_t)batch->header.raw_size,
-		                            .payload = job->payload,
-		                            .received_ms = batch->received_ms,
-		                            .agent = batch->agent };
+	const struct spool_batch record = batch_record(batch, batch->our_info.policy);
 	bool repaired = spool_batch_repair(txn, &record, err);
 	FAULT_POINT(REPAIRING);
 	return repaired;

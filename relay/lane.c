@@ -22,37 +22,35 @@ static const struct {
 	const char *text;
 } halts[] = {
 	[LANE_HALT_NONE] = { "none", "" },
-	[LANE_HALT_STORE_RESTORED] = { "store-restored", "This spool was made from a backup. "
-	                                                 "Nothing is sent before an "
-	                                                 "operator has looked: \"zonerelay adopt "
-	                                                 "lane\" takes over what "
-	                                                 "the main chain got since the backup, "
-	                                                 "\"zonerelay adopt store\" "
-	                                                 "goes on as things are." },
-	[LANE_HALT_SPOOL_RESTORED] = { "spool-restored",
-	                               "The main chain's newest anchor of this lane is none of "
-	                               "ours: "
-	                               "this spool was restored from an older copy, or another "
-	                               "gateway uses the lane. Nothing is sent. Look with "
-	                               "\"zonerelay "
-	                               "reconcile\"; then \"zonerelay adopt lane\" takes over what "
-	                               "the main chain has." },
-	[LANE_HALT_MAINCHAIN_RESTORED] = { "mainchain-restored",
-	                                   "The main chain's newest anchor is older than one it "
-	                                   "had "
-	                                   "confirmed as final: it was restored from an older "
-	                                   "copy. "
-	                                   "Nothing is sent. Ask its operators; then \"zonerelay "
-	                                   "adopt "
-	                                   "lane\" sends what it lost again, under the same "
-	                                   "keys." },
-	[LANE_HALT_FENCED] = { "fenced", "Another gateway took the fence of this lane after us; "
-	                                 "two must not send at once. Stop "
-	                                 "one of them, then restart the one that is to send." },
-	[LANE_HALT_CHANGED] = { "changed", "The main chain knows one of our keys with another "
-	                                   "content. That cannot happen by "
-	                                   "accident: keep both sides as they are and find out who "
-	                                   "wrote it." },
+	[LANE_HALT_STORE_RESTORED] = {
+		"store-restored",
+		"This spool was made from a backup. Nothing is sent before an operator has looked: "
+		"\"zonerelay adopt lane\" takes over what the main chain got since the backup, "
+		"\"zonerelay adopt store\" goes on as things are.",
+	},
+	[LANE_HALT_SPOOL_RESTORED] = {
+		"spool-restored",
+		"The main chain's newest anchor of this lane is none of ours: this spool was "
+		"restored from an older copy, or another gateway uses the lane. Nothing is sent. "
+		"Look with \"zonerelay reconcile\"; then \"zonerelay adopt lane\" takes over what "
+		"the main chain has.",
+	},
+	[LANE_HALT_MAINCHAIN_RESTORED] = {
+		"mainchain-restored",
+		"The main chain's newest anchor is older than one it had confirmed as final: it "
+		"was restored from an older copy. Nothing is sent. Ask its operators; then "
+		"\"zonerelay adopt lane\" sends what it lost again, under the same keys.",
+	},
+	[LANE_HALT_FENCED] = {
+		"fenced",
+		"Another gateway took the fence of this lane after us; two must not send at once. "
+		"Stop one of them, then restart the one that is to send.",
+	},
+	[LANE_HALT_CHANGED] = {
+		"changed",
+		"The main chain knows one of our keys with another content. That cannot happen by "
+		"accident: keep both sides as they are and find out who wrote it.",
+	},
 	[LANE_HALT_OPERATOR] = { "operator", "An operator stopped the lane." },
 };
 

@@ -107,12 +107,8 @@ static void send_ack(struct session_chain *place, uint64_t from, const struct ha
 			                                (uint8_t *)(uintptr_t)proof->key_id.bytes };
 		ack.custody = &receipt;
 	}
-	share_told(&session->share);
-	credit.bytes = session->share.told_bytes;
-	credit.batches = session->share.told_batches;
 	ack.credit = &credit;
-	ack.pace_bytes_per_s =
-		(uint32_t)session->links->options.config->gateway.limits.pace_bytes_per_s;
+	ack.pace_bytes_per_s = session_grant(session, &credit);
 	frame.body_case = BODY(ACK);
 	frame.ack = &ack;
 	FAULT_POINT(ACK_SENDING);

@@ -101,6 +101,14 @@ void session_send_reject(struct session_chain *place, const struct refusal *refu
 	FAULT_POINT(REJECT_SENT);
 }
 
+uint32_t session_grant(struct session *session, Zonerelay__Link__CreditGrant *grant)
+{
+	share_told(&session->share);
+	grant->bytes = session->share.told_bytes;
+	grant->batches = session->share.told_batches;
+	return (uint32_t)session->links->options.config->gateway.limits.pace_bytes_per_s;
+}
+
 void session_tell_credit(struct session *session)
 {
 	if (session->state != SESSION_OPEN)
@@ -108,12 +116,8 @@ void session_tell_credit(struct session *session)
 	Zonerelay__Link__CreditGrant grant = ZONERELAY__LINK__CREDIT_GRANT__INIT;
 	Zonerelay__Link__Credit credit = ZONERELAY__LINK__CREDIT__INIT;
 	Zonerelay__Link__Frame frame = ZONERELAY__LINK__FRAME__INIT;
-	share_told(&session->share);
-	grant.bytes = session->share.told_bytes;
-	grant.batches = session->share.told_batches;
 	credit.credit = &grant;
-	credit.pace_bytes_per_s =
-		(uint32_t)session->links->options.config->gateway.limits.pace_bytes_per_s;
+	credit.pace_bytes_per_s = session_grant(session, &grant);
 	frame.body_case = BODY(CREDIT);
 	frame.credit = &credit;
 	session_send(session, &frame);

@@ -95,6 +95,8 @@ void session_opened(struct session *session);
 struct session *session_of_agent(struct links *links, const char *agent);
 void session_send_reject(struct session_chain *place, const struct refusal *refusal);
 void session_tell_credit(struct session *session);
+/* Its share as it is told from now on; gives the pace that goes with it, in bytes per second. */
+uint32_t session_grant(struct session *session, Zonerelay__Link__CreditGrant *grant);
 uint32_t jittered_ms(uint32_t base_ms);
 /* The session's place of a chain, where the session is still there; else NULL. */
 struct session_chain *carrier_of_link(const struct chain *chain, uint64_t link);

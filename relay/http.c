@@ -3,6 +3,7 @@
 
 #include <event2/buffer.h>
 #include <event2/http.h>
+#include <event2/listener.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,7 +130,11 @@ bool http_start(struct http **out_http, struct gateway *gateway, struct err *err
 	evhttp_set_gencb(http->server, on_request, http);
 	for (size_t i = 0; i < listen->count; i++) {
 		const struct config_address *address = &listen->items[i];
-		if (evhttp_bind_socket(http->server, address->host, address->port) == 0)
+		struct evhttp_bound_socket *bound =
+			evhttp_bind_socket_with_handle(http->server, address->host, address->port);
+		/* Enabling again says whether it was enabled. */
+		if (bound != NULL &&
+		    evconnlistener_enable(evhttp_bound_socket_get_listener(bound)) == 0)
 			continue;
 		http_stop(http);
 		return err_set(err, ZR_UNAVAILABLE, "http.listen: cannot listen on %s",

@@ -182,8 +182,10 @@ static int status_stored(const struct config *config, bool json)
 	struct status_link link = { .running = false, .chains = count };
 	struct status_chain *chains = calloc(count, sizeof(chains[0]));
 	struct buffer out = BUFFER_EMPTY;
-	if (chains == NULL)
+	if (chains == NULL) {
+		fprintf(stderr, "zonerelay-edge: out of memory\n");
 		return EXIT_FAILED;
+	}
 	for (size_t i = 0; i < count; i++) {
 		const struct edge_chain_config *chain = &config->edge.chains[i];
 		struct agent_chain facts = { .next_height = 0 };
@@ -400,8 +402,10 @@ static bool write_proof(const struct place *place, uint64_t height, const char *
 		proof.sink = anchored->sink;
 		proof.evidence = (struct bytes){ anchored->evidence.data, anchored->evidence.len };
 		/* The block itself goes along where it is still here. */
-		if (agent_block(place->store, &place->key, height, &block, NULL))
+		if (agent_block(place->store, &place->key, height, &block, err))
 			proof.block = buffer_bytes(&block);
+		else
+			ok = err->code == ZR_STATE;
 	}
 	ok = ok && proof_check(&proof, err) && proof_encode(&proof, &out, err) &&
 	     file_write_atomic(path, buffer_bytes(&out), 0644, err);

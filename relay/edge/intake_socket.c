@@ -190,6 +190,12 @@ static bool sockets_open(struct intake **out_intake, const struct intake_context
 		sockets_close(&sockets->intake);
 		return err_set(err, ZR_NO_MEMORY, "socket %s", context->config->path);
 	}
+	/* It has been done; but only this says whether it was. */
+	if (evconnlistener_enable(sockets->listener) != 0) {
+		sockets_close(&sockets->intake);
+		return err_set(err, ZR_UNAVAILABLE, "socket %s cannot be watched",
+		               context->config->path);
+	}
 	*out_intake = &sockets->intake;
 	return true;
 }

@@ -150,7 +150,9 @@ bool status_server_new(struct status_server **out_server, struct agent *agent, c
 	server->listener =
 		evconnlistener_new(agent->base, on_accept, server, LEV_OPT_CLOSE_ON_FREE, 8, fd);
 	server->path = strdup(path);
-	if (server->listener == NULL || server->path == NULL) {
+	/* Enabling again says whether it was enabled. */
+	if (server->listener == NULL || server->path == NULL ||
+	    evconnlistener_enable(server->listener) != 0) {
 		if (server->listener == NULL)
 			close(fd);
 		err_set(err, ZR_NO_MEMORY, "status socket");

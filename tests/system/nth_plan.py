@@ -9,7 +9,8 @@ import collections
 Trial = collections.namedtuple("Trial", "function kind error first last")
 
 DISK = ["EIO", "ENOSPC"]
-# Without nng's own: where it has no memory it panics by design, or waits for ever in nng_close() of a socket half made.
+# Without nng's own: where it has no memory it panics by design, or waits for ever in nng_close() of a socket half made,
+# and where it gets no thread it uses what it has not made.
 # And without what the kernel does not do: getrandom() for few bytes is not interrupted once it has ever given any.
 MEMORY = [("malloc", kind) for kind in ("own", "lmdb", "event", "curl", "jansson", "yaml", "zstd", "protobuf", "ssl", "crypto",
                                         "systemd", "c")]
@@ -45,7 +46,7 @@ PLAN = [
     ("write", "socket", ["EINTR", "EPIPE", "EAGAIN", "SHORT"]), ("readv", "socket", ["EINTR", "ECONNRESET", "SHORT"]),
     ("writev", "socket", ["EINTR", "EPIPE", "SHORT"]), ("recvmsg", "any", ["EINTR"]), ("sendmsg", "any", ["EINTR"]),
     ("epoll_create1", "any", ["EMFILE"]), ("epoll_ctl", "any", ["ENOSPC", "ENOMEM"]), ("epoll_wait", "any", ["EINTR"]),
-    ("eventfd", "any", ["EMFILE"]), ("pipe", "any", ["EMFILE"]), ("pthread_create", "any", ["EAGAIN"]),
+    ("eventfd", "any", ["EMFILE"]), ("pipe", "any", ["EMFILE"]), ("pthread_create", "own", ["EAGAIN"]),
     ("getrandom", "crypto", ["EINTR", "ENOSYS"]), ("getaddrinfo", "own", ["EAI_MEMORY", "EAI_AGAIN"]), ("fork", "own", ["EAGAIN"]),
     # TLS and what is computed.
     *((function, "own", ["ENOMEM"]) for function in (

@@ -208,11 +208,25 @@ class AgentLife:
         world.gateway.start()
         self.start_agent()
 
-    def start_agent(self):
-        die_at = self.chance.choice([0, self.chance.randint(3, 100)])
+    def start_agent(self, die_at=0):
         self.agent.environment = self.recorder.environment(die_at)
         self.agent.spawn()
         self.producer = None
+
+    def die_before_the_sync(self):
+        """It dies in the middle of storing a few lines, or the block they become. Started again with nothing new to
+        read, it says in its Hello what it has: that must be on the disk."""
+        self.agent.stop()
+        self.write_lines()
+        self.start_agent(die_at=self.chance.randint(2, 3))
+        deadline = time.monotonic() + 2 * SLOW
+        while self.agent.running and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.agent.kill()
+        self.deaths += 1
+        at = len(self.agent.log())
+        self.start_agent()
+        self.agent.wait_log("link-open", start=at)
 
     def entry(self):
         return f"{len(self.lines) + self.sent} ".encode() + bytes(self.chance.choices(b"0123456789", k=self.chance.choice([10, 10, 400])))
@@ -246,9 +260,11 @@ class AgentLife:
             self.agent.stop()
         elif what < 0.06:
             time.sleep(self.chance.random() / 2)
+        elif what < 0.09:
+            self.die_before_the_sync()
         if not self.agent.running:
             self.deaths += 1
-            self.start_agent()
+            self.start_agent(self.chance.choice([0, self.chance.randint(3, 100)]))
         self.chance.choice([self.write_lines, self.send_entries])()
 
     def live(self, steps):
@@ -256,9 +272,7 @@ class AgentLife:
             self.start()
             for _ in range(steps):
                 self.step()
-            self.agent.stop()
-            self.agent.environment = self.recorder.environment()
-            self.agent.spawn()
+            self.die_before_the_sync()
             self.world.wait(lambda: min(chain["blocks"] for chain in self.world.audit().values()) > 5, "blocks are anchored")
             time.sleep(0.5)
             self.agent.stop()

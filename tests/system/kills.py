@@ -189,7 +189,7 @@ class KillSite:
             for place in places:
                 self.kill_at(program, place)
         except (Failure, OSError, AssertionError) as problem:
-            self.problems.append(f"{program.name} at {place}: {problem!r}")
+            self.problems.append(f"{program.name} at {place}: {type(problem).__name__}: {problem}")
         finally:
             program.kill()
             program.environment, program.prefix = {}, []
@@ -370,6 +370,14 @@ class Operate(Errand):
             time.sleep(0.05)
 
 
+class Greet(Errand):
+    """The agents say hello when they are killed, too, but their lines end sooner."""
+
+    def nudge(self, program, began):
+        with self.site.carrying("held"):
+            pass
+
+
 class Quarantine(Errand):
     def nudge(self, program, began):
         with self.site.carrying("bad") as link:
@@ -440,5 +448,5 @@ ERRANDS = {
     "QUARANTINING": Quarantine, "QUARANTINED": Quarantine, "REJECT_SENT": Quarantine,
     "DUPLICATES_COUNTING": Duplicate, "DUPLICATES_COUNTED": Duplicate, "EVIDENCE_KEEPING": Fork, "EVIDENCE_KEPT": Fork,
     "RESEND_SENT": Mend, "REPAIRING": Mend, "REPAIRED": Mend, "VOID_STORING": Refused, "VOID_STORED": Refused,
-    "PRUNING": Prune, "PRUNED": Prune,
+    "HELLO_READ": Greet, "WELCOME_SENT": Greet, "PRUNING": Prune, "PRUNED": Prune,
 }

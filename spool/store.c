@@ -23,6 +23,8 @@
 #include "spool/store_private.h"
 
 #define META_PAGES 2 /* Never free. */
+#define FREE_LOOKED_AT \
+	4096 /* Numbers of one list; a large store that is nearly empty has millions. */
 
 uint32_t store_crc(unsigned table, struct bytes key, const struct bytes *parts, size_t part_count)
 {
@@ -173,6 +175,10 @@ static bool file_is_whole(struct store *store, struct err *err)
 	store->page_size = stat_main.ms_psize;
 	if (fstat(fd, &file) != 0)
 		return err_set(err, ZR_IO, "stat: %s", strerror(errno));
+	if (!page_heads_agree(fd, store->page_size))
+		return err_set(err, ZR_CORRUPT,
+		               "the two heads of the file do not agree on which "
+		               "commit is the newest");
 	uint64_t wanted = ((uint64_t)info.me_last_pgno + 1) * store->page_size;
 	if ((uint64_t)file.st_size < wanted)
 		return err_set(err, ZR_CORRUPT,
@@ -216,7 +222,10 @@ static bool format_fits(const struct store *store, struct err *err)
 
 static bool open_tables_in(struct store *store, MDB_txn *txn, struct err *err)
 {
-	int rc = mdb_dbi_open(txn, STORE_IDENTITY_TABLE, 0, &store->identity_dbi);
+	int rc = page_check_newest(txn);
+	if (rc != 0)
+		return store_failed(store, err, rc, "look at the newest commit");
+	rc = mdb_dbi_open(txn, STORE_IDENTITY_TABLE, 0, &store->identity_dbi);
 	if (rc == MDB_NOTFOUND)
 		return err_set(err, ZR_CORRUPT, "an LMDB file, but not one of ours");
 	if (rc != 0)
@@ -457,7 +466,7 @@ static bool free_list_is_sound(MDB_val data, uint64_t page_end, uint64_t *out_co
 	memcpy(&count, at, sizeof(count));
 	if (count > data.mv_size / sizeof(count) - 1)
 		return false;
-	for (size_t i = 1; i <= count; i++) {
+	for (size_t i = 1; i <= count && i <= FREE_LOOKED_AT; i++) {
 		memcpy(&page, at + i * sizeof(page), sizeof(page));
 		if (page >= above || page < META_PAGES)
 			return false;

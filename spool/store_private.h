@@ -64,6 +64,19 @@ int store_fault(const struct store *store, const char *point);
 void store_guard_enter(void);
 void store_guard_leave(void);
 
+/* Do the two heads of the file speak of two commits that follow each other? Else LMDB may take an old
+ * one for the newest, and what was promised since is gone. */
+bool page_heads_agree(int fd, uint32_t page_size);
+
+/* Is the newest commit, as LMDB sees it, the one that its pages are of? Returns an MDB_ number. */
+int page_check_newest(MDB_txn *txn);
+
+struct txn;
+
+/* Before a row is put or deleted: are the pages that LMDB will change what they say? last: the key is
+ * above all others. Returns an MDB_ number. */
+int page_check_place(struct txn *txn, unsigned table, struct bytes key, bool last);
+
 /* Sets err from a result of LMDB or an errno, and poisons where the disk may have failed. Always
  * false. */
 bool store_failed(struct store *store, struct err *err, int rc, const char *what);

@@ -400,93 +400,6 @@ uint64_t txn_row_count(struct txn *txn, unsigned table)
 
 /* ---- changing ---- */
 
-/* When LMDB changes or deletes a row, it frees the pages that the row's page says it is, and for a long
- * value as many as it says there are: bits that no checksum covers. With one of them wrong it would
- * free, and later overwrite, what is somebody else's. So they are looked at first.
- *
- *     page   its number, a size_t; u16; u16 flags; u16 lower, u16 upper, or u32 pages of a long value
- */
-#define PAGE_FLAGS_AT    (sizeof(size_t) + 2)
-#define PAGE_LENGTH_AT   (sizeof(size_t) + 4)
-#define PAGE_HEAD_SIZE   (sizeof(size_t) + 8)
-#define PAGE_IS_LEAF     0x02
-#define PAGE_IS_OVERFLOW 0x04
-
-static const uint8_t *page_of(const struct txn *txn, const void *inside)
-{
-	const uint8_t *at = inside;
-	return at - (uintptr_t)at % txn->store->page_size;
-}
-
-static size_t page_number(const uint8_t *page)
-{
-	size_t number;
-	memcpy(&number, page, sizeof(number));
-	return number;
-}
-
-/* The row of the store's own table is never changed in a struct txn, and so is in the map. */
-static int find_map(struct txn *txn)
-{
-	MDB_val key = { sizeof(STORE_IDENTITY_KEY) - 1, (void *)STORE_IDENTITY_KEY }, data;
-	int rc = mdb_get(txn->handle, txn->store->identity_dbi, &key, &data);
-	if (rc != 0)
-		return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
-	const uint8_t *page = page_of(txn, data.mv_data);
-	size_t number = page_number(page);
-	uint64_t limit = store_end_bytes(txn->store) / txn->store->page_size;
-	if (number >= limit)
-		return MDB_CORRUPTED;
-	txn->map = page - number * txn->store->page_size;
-	return 0;
-}
-
-/* Is inside on a page that says what it should? Those that this transaction has written are not in
- * the map, and are as LMDB made them. */
-static bool page_is_sound(const struct txn *txn, const void *inside, uint16_t kind,
-                          uint32_t page_count)
-{
-	const uint8_t *page = page_of(txn, inside);
-	uint64_t end_bytes = store_end_bytes(txn->store);
-	if (page < txn->map || page >= txn->map + end_bytes)
-		return true;
-	uint16_t flags, lower, upper;
-	uint32_t pages;
-	memcpy(&flags, page + PAGE_FLAGS_AT, sizeof(flags));
-	memcpy(&lower, page + PAGE_LENGTH_AT, sizeof(lower));
-	memcpy(&upper, page + PAGE_LENGTH_AT + 2, sizeof(upper));
-	memcpy(&pages, page + PAGE_LENGTH_AT, sizeof(pages));
-	if (page_number(page) != (size_t)(page - txn->map) / txn->store->page_size ||
-	    (flags & (PAGE_IS_LEAF | PAGE_IS_OVERFLOW)) != kind)
-		return false;
-	if (kind == PAGE_IS_OVERFLOW)
-		return pages == page_count;
-	return lower >= PAGE_HEAD_SIZE && lower <= upper && upper <= txn->store->page_size;
-}
-
-/* The row that is about to go, if there is one. */
-static int check_old_row(struct txn *txn, unsigned table, struct bytes key)
-{
-	MDB_cursor *cursor;
-	MDB_val k = val_of(key), data;
-	int rc = txn->map == NULL ? find_map(txn) : 0;
-	if (rc == 0)
-		rc = mdb_cursor_open(txn->handle, txn->store->dbis[table], &cursor);
-	if (rc != 0)
-		return rc;
-	rc = mdb_cursor_get(cursor, &k, &data, MDB_SET_KEY); /* k: where it is on its leaf. */
-	mdb_cursor_close(cursor);
-	if (rc != 0)
-		return rc == MDB_NOTFOUND ? 0 : rc;
-	size_t page_size = txn->store->page_size;
-	bool sound = page_is_sound(txn, k.mv_data, PAGE_IS_LEAF, 0);
-	if (sound && page_of(txn, data.mv_data) != page_of(txn, k.mv_data))
-		sound = page_is_sound(
-			txn, data.mv_data, PAGE_IS_OVERFLOW,
-			(uint32_t)((PAGE_HEAD_SIZE - 1 + data.mv_size) / page_size + 1));
-	return sound ? 0 : MDB_CORRUPTED;
-}
-
 struct change {
 	unsigned table;
 	struct bytes key;
@@ -504,9 +417,7 @@ static void write_row(struct txn *txn, const struct change *change, unsigned fla
 	for (size_t i = 0; i < change->part_count; i++)
 		size += change->parts[i].size;
 	MDB_val k = val_of(change->key), data = { size, NULL };
-	int rc = (flags & (MDB_NOOVERWRITE | MDB_APPEND)) == 0
-	                 ? check_old_row(txn, change->table, change->key)
-	                 : 0;
+	int rc = page_check_place(txn, change->table, change->key, (flags & MDB_APPEND) != 0);
 	if (rc == 0)
 		rc = mdb_put(txn->handle, txn->store->dbis[change->table], &k, &data,
 		             flags | MDB_RESERVE);
@@ -564,7 +475,7 @@ bool txn_delete(struct txn *txn, unsigned table, struct bytes key)
 	if (!may_begin(txn, table, "delete"))
 		return false;
 	MDB_val k = val_of(key);
-	int rc = check_old_row(txn, table, key);
+	int rc = page_check_place(txn, table, key, false);
 	if (rc == 0)
 		rc = mdb_del(txn->handle, txn->store->dbis[table], &k, NULL);
 	if (rc == MDB_NOTFOUND)

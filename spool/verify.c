@@ -94,11 +94,32 @@ static bool verify_rows(struct verify *verify, enum spool_table table, struct cu
 	return more;
 }
 
+static bool is_quiet(struct verify *verify)
+{
+	struct store_stats stats;
+	struct err err;
+	if (store_stats(spool_store(verify->spool), &stats, &err))
+		return stats.last_commit == verify->began_at;
+	note(verify, &err);
+	return false;
+}
+
 static void verify_table(struct verify *verify, enum spool_table table)
 {
 	struct cursor cursor = { .size = 0 };
+	struct txn txn;
+	uint64_t before = verify->result.row_count, faults = verify->result.fault_count;
 	while (!verify->stopped && verify_rows(verify, table, &cursor))
 		;
+	txn_begin(&txn, spool_store(verify->spool), TXN_READ);
+	uint64_t said = txn_row_count(&txn, table), found = verify->result.row_count - before;
+	if (said != found && !verify->stopped && faults == verify->result.fault_count &&
+	    is_quiet(verify))
+		txn_fail(&txn, ZR_CORRUPT,
+		         "table %s: the tree is damaged: %" PRIu64
+		         " rows are found, but it says %" PRIu64,
+		         spool_table_name(table), found, said);
+	end_slice(verify, &txn);
 }
 
 /* ---- chains ---- */
@@ -179,16 +200,6 @@ static bool walk_slice(struct verify *verify, struct spool_chain *chain, struct 
 	bool skipped = skip_bad_row(&txn, scrub);
 	txn_abort(&txn);
 	return skipped;
-}
-
-static bool is_quiet(struct verify *verify)
-{
-	struct store_stats stats;
-	struct err err;
-	if (store_stats(spool_store(verify->spool), &stats, &err))
-		return stats.last_commit == verify->began_at;
-	note(verify, &err);
-	return false;
 }
 
 static void verify_one_chain(struct verify *verify, struct spool_chain *chain)

@@ -36,6 +36,12 @@ enum damage { FLIP, ZERO, NOISE, CUT, DAMAGE_COUNT };
 static const char *const damage_names[DAMAGE_COUNT] = { "flipped", "emptied", "overwritten",
 	                                                "cut" };
 
+/* No checksum is over these, so each of their bits is tried: the head of a page, and where the two first
+ * pages say which commit is the newest. */
+#define PAGE_HEAD 16
+#define META_HEAD 152
+#define HEAD_RATE 6 /* Of the bits in the heads of other pages one in so many. */
+
 struct sweep {
 	struct rot_truth truth;
 	struct rot_seen *seen; /* Shared with children. */
@@ -48,7 +54,8 @@ struct sweep {
 	const char *only; /* This piece alone; NULL: all. */
 	enum damage damage;
 	size_t piece;
-	uint64_t images, damaged, refused, contained, rows_named, payloads_named, repaired,
+	size_t bit; /* Of a piece that is flipped. */
+	uint64_t images, damaged, refused, contained, rows_named, payloads_named, repaired, spread,
 		violations;
 };
 
@@ -63,8 +70,8 @@ static uint64_t next_random(struct sweep *sweep)
 static void violation(struct sweep *sweep, const char *what, const char *detail)
 {
 	if (sweep->violations++ < TELL_MAX)
-		fprintf(stderr, "violation: piece %zu %s: %s %s\n", sweep->piece,
-		        damage_names[sweep->damage], what, detail);
+		fprintf(stderr, "violation: piece %zu, bit %zu, %s: %s %s\n", sweep->piece,
+		        sweep->bit, damage_names[sweep->damage], what, detail);
 }
 
 /* ---- images ---- */
@@ -101,14 +108,13 @@ static void do_damage(struct sweep *sweep)
 		return;
 	}
 	memcpy(bytes, sweep->image + at, PIECE);
-	size_t bit = next_random(sweep) % (PIECE * 8);
 	for (size_t i = 0; i < PIECE; i++) {
 		if (sweep->damage == NOISE)
 			bytes[i] = (uint8_t)next_random(sweep);
 		else if (sweep->damage == ZERO)
 			bytes[i] = 0;
-		else if (i == bit / 8)
-			bytes[i] ^= (uint8_t)(1u << bit % 8);
+		else if (i == sweep->bit / 8)
+			bytes[i] ^= (uint8_t)(1u << sweep->bit % 8);
 	}
 	if (!write_all(sweep->fd, bytes, PIECE, (off_t)at))
 		abort();
@@ -206,20 +212,45 @@ static void judge(struct sweep *sweep)
 	judge_batches(sweep, clean);
 }
 
+/* What could be read before the daemon went on, and was not pruned since, can be read now. */
+static void judge_after(struct sweep *sweep, const uint8_t before[ROT_BATCHES_MAX])
+{
+	const struct rot_seen *seen = sweep->seen;
+	if (seen->wrong > 0)
+		violation(sweep, "a wrong byte was given afterwards:", seen->what);
+	for (size_t i = 0; i < sweep->truth.batch_count; i++) {
+		char name[CHAIN_NAME_MAX + 1], text[ROT_LINE_BYTES];
+		uint64_t height;
+		if (before[i] != ROT_SAME ||
+		    (seen->batches[i] != ROT_NAMED && seen->batches[i] != ROT_GONE))
+			continue;
+		rot_batch_name(&sweep->truth, i, name, &height);
+		snprintf(text, sizeof(text), "%s, height %" PRIu64, name, height);
+		/* Not by a wrong byte, but through pages that LMDB believed to be free. */
+		sweep->spread++;
+		if (sweep->spread < TELL_MAX)
+			fprintf(stderr,
+			        "note: piece %zu, bit %zu, %s: the damage has spread to %s\n",
+			        sweep->piece, sweep->bit, damage_names[sweep->damage], text);
+		return;
+	}
+}
+
 static void try_image(struct sweep *sweep)
 {
+	static uint8_t before[ROT_BATCHES_MAX];
 	sweep->images++;
 	memset(sweep->seen, 0, sizeof(*sweep->seen));
 	do_damage(sweep);
 	run(sweep, rot_look, "look");
 	run(sweep, rot_judge, "judge");
 	judge(sweep);
+	memcpy(before, sweep->seen->batches, sizeof(before));
 	memset(sweep->seen, 0, sizeof(*sweep->seen));
 	run(sweep, rot_live, "live");
 	sweep->repaired += sweep->seen->repaired;
 	run(sweep, rot_look_after, "look after");
-	if (sweep->seen->wrong > 0)
-		violation(sweep, "a wrong byte was given afterwards:", sweep->seen->what);
+	judge_after(sweep, before);
 }
 
 /* ---- the sweep ---- */
@@ -270,6 +301,36 @@ static void remove_work(struct sweep *sweep)
 	rmdir(sweep->work);
 }
 
+/* One bit makes the newest commit, n, the one before the last, n - 2: then nothing in the file tells that
+ * there was another. The edges' receipts do. */
+static bool hides_a_commit(const struct sweep *sweep, size_t page)
+{
+	uint64_t commits[2];
+	memcpy(&commits[0], sweep->image + META_HEAD - sizeof(commits[0]), sizeof(commits[0]));
+	memcpy(&commits[1], sweep->image + 4096 + META_HEAD - sizeof(commits[1]),
+	       sizeof(commits[1]));
+	return page < 2 && sweep->bit == (META_HEAD - sizeof(commits[0])) * 8 + 1 &&
+	       (commits[page] & 2) != 0 && commits[page] > commits[1 - page];
+}
+
+static void sweep_heads(struct sweep *sweep, uint64_t wanted)
+{
+	size_t pages = sweep->used / 4096;
+	uint64_t all = (pages * PAGE_HEAD / HEAD_RATE + (size_t)2 * META_HEAD) * 8;
+	sweep->damage = FLIP;
+	for (size_t page = 0; page < pages && sweep->only == NULL; page++) {
+		size_t bits = (page < 2 ? META_HEAD : PAGE_HEAD) * 8;
+		sweep->piece = page * 4096 / PIECE;
+		for (sweep->bit = 0; sweep->bit < bits; sweep->bit++) {
+			if (hides_a_commit(sweep, page))
+				continue;
+			if ((page < 2 || next_random(sweep) % HEAD_RATE == 0) &&
+			    (wanted == 0 || next_random(sweep) % all < wanted))
+				try_image(sweep);
+		}
+	}
+}
+
 static void sweep_all(struct sweep *sweep, uint64_t wanted)
 {
 	size_t pieces = sweep->used / PIECE;
@@ -279,6 +340,7 @@ static void sweep_all(struct sweep *sweep, uint64_t wanted)
 	for (sweep->piece = from; sweep->piece < to; sweep->piece++) {
 		for (int damage = 0; damage < DAMAGE_COUNT; damage++) {
 			sweep->damage = (enum damage)damage;
+			sweep->bit = next_random(sweep) % (PIECE * 8);
 			if (wanted == 0 || next_random(sweep) % all < wanted)
 				try_image(sweep);
 		}
@@ -308,7 +370,9 @@ int main(int argument_count, char **arguments)
 	read_image(&sweep, arguments[1]);
 	make_work(&sweep);
 	rot_read_truth(sweep.work, &sweep.truth);
-	sweep_all(&sweep, argument_count > 3 ? strtoull(arguments[3], NULL, 10) : 0);
+	uint64_t wanted = argument_count > 3 ? strtoull(arguments[3], NULL, 10) : 0;
+	sweep_all(&sweep, wanted);
+	sweep_heads(&sweep, wanted);
 	remove_work(&sweep);
 	printf("figure: bit rot: rows and batches in the store: %zu and %zu\n",
 	       sweep.truth.rows.count, sweep.truth.batch_count);
@@ -320,6 +384,8 @@ int main(int argument_count, char **arguments)
 	printf("figure: bit rot: rows refused by name: %" PRIu64 "\n", sweep.rows_named);
 	printf("figure: bit rot: payloads refused by name: %" PRIu64 "\n", sweep.payloads_named);
 	printf("figure: bit rot: payloads repaired from the edge: %" PRIu64 "\n", sweep.repaired);
+	printf("figure: bit rot: images after which another batch could not be read: %" PRIu64 "\n",
+	       sweep.spread);
 	printf("figure: bit rot: violations: %" PRIu64 "\n", sweep.violations);
 	return sweep.violations > 0 ? EXIT_FAILED : EXIT_OK;
 }

@@ -31,7 +31,7 @@ struct rot_truth {
 	size_t batch_count;
 };
 
-enum rot_batch { ROT_UNSEEN, ROT_SAME, ROT_NAMED, ROT_GONE };
+enum rot_batch { ROT_UNSEEN, ROT_SAME, ROT_NAMED, ROT_GONE, ROT_PRUNED };
 
 /* What a child saw, in memory that its parent shares. */
 struct rot_seen {

@@ -278,8 +278,15 @@ void rot_look(const char *dir, const struct rot_truth *truth, struct rot_seen *s
 void rot_look_after(const char *dir, const struct rot_truth *truth, struct rot_seen *seen)
 {
 	struct spool *spool = open_spool(dir, STORE_READ);
-	for (size_t i = 0; i < truth->batch_count; i++)
+	for (size_t i = 0; i < truth->batch_count; i++) {
+		struct spool_batch_row row = batch_at(truth, i);
+		struct spool_chain chain;
+		struct err err;
 		look_at_batch(spool, truth, i, true, seen);
+		if (spool_chain(spool, &row.info.chain, &chain, &err) &&
+		    chain.held_from > row.info.first_height)
+			seen->batches[i] = ROT_PRUNED;
+	}
 }
 
 /* ---- going on with it, as the daemon does ---- */

@@ -46,7 +46,7 @@ def test_every_program_is_killed_at_every_place_and_nothing_is_lost(tmp_path, to
 
 
 def draw_calls(chance, counts, number_max):
-    """The n-th call of each kind that a life makes, n = 1, 2, 3...; or so many of them, of any kind as likely as of another."""
+    """The n-th call of each kind that a life makes, n = 1, 2, 3...; or so many of them, the rare kinds as often."""
     places = [SystemCall(call, number) for call, count in sorted(counts.items()) for number in range(1, count + 1)]
     if len(places) <= number_max:
         return places
@@ -81,7 +81,8 @@ def test_every_program_is_killed_at_any_call_to_the_system_and_nothing_is_lost(t
         site.kill_all({kind: draw_calls(chance, counts[kind], each) for kind in KINDS})
         site.check()
     assert site.kills > each  # Of three programs: a life may now and then make a call less often than another.
-    torture.figure("calls to the system, of one thread in a short life of each program", sum(sum(count.values()) for count in counts.values()))
+    made = sum(sum(count.values()) for count in counts.values())
+    torture.figure("calls to the system, of one thread in a short life of each program", made)
     torture.figure("kills at the n-th call to the system", site.kills)
     torture.figure("lives that made that call less often", site.clean)
 

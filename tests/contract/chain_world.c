@@ -17,6 +17,8 @@
 
 #include <cmocka.h>
 
+#include "tests/lib/temp_folder.h"
+
 #include "relay/base/clock.h"
 #include "relay/base/file.h"
 
@@ -216,8 +218,7 @@ void world_init(struct chain_world *world, const struct world_setup *setup)
 	world->base = event_base_new();
 	world->answers = calloc(4096, sizeof(*world->answers));
 	assert_true(world->base != NULL && world->answers != NULL);
-	(void)snprintf(world->folder, sizeof(world->folder), "/tmp/zonerelay-contract-XXXXXX");
-	assert_non_null(mkdtemp(world->folder));
+	temp_folder_make(world->folder, sizeof(world->folder));
 	if (setup->devchain != NULL) {
 		path_in(world, "devchain/trusted.pem", world->trusted);
 		world_start(world);
@@ -245,15 +246,13 @@ void world_init(struct chain_world *world, const struct world_setup *setup)
 
 void world_fini(struct chain_world *world)
 {
-	char command[WORLD_PATH_SIZE + 16];
 	world_disconnect(world);
 	assert_int_equal(world_stop(world), 0); /* Not killed: it tells of its leaks. */
 	event_base_free(world->base);
 	for (size_t i = 0; i < world->answer_count; i++)
 		buffer_fini(&world->answers[i].evidence);
 	free(world->answers);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", world->folder);
-	assert_int_equal(system(command), 0);
+	temp_folder_remove(world->folder);
 }
 
 /* ---- anchors ---- */

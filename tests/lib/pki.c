@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "tests/lib/temp_folder.h"
+
 #define PREAMBLE "import sys; sys.path.insert(0, 'tests/system'); from pki import *\n"
 
 extern char **environ;
@@ -40,8 +42,7 @@ void pki_run(const struct pki *pki, const char *script)
 
 void pki_init(struct pki *pki, const char *script)
 {
-	strcpy(pki->folder, "/tmp/zr-test-pki-XXXXXX");
-	assert_non_null(mkdtemp(pki->folder));
+	temp_folder_make(pki->folder, sizeof(pki->folder));
 	pki_run(pki, script);
 }
 
@@ -54,7 +55,5 @@ const char *pki_path(const struct pki *pki, const char *name, char path[static P
 
 void pki_fini(struct pki *pki)
 {
-	char name[] = "rm";
-	char how[] = "-rf";
-	run((char *const[]){ name, how, pki->folder, NULL });
+	temp_folder_remove(pki->folder);
 }

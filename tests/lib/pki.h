@@ -7,7 +7,7 @@
 #define PKI_PATH_SIZE 256
 
 struct pki {
-	char folder[64]; /* Temporary; pki_fini() removes it. */
+	char folder[192]; /* Temporary; pki_fini() removes it. */
 };
 
 /* Makes a folder and runs script in it, with everything of pki.py known and the folder's path in

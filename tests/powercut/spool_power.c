@@ -107,8 +107,8 @@ static void begin_recorded(struct recorded *recorded)
 static void end_recorded(struct recorded *recorded)
 {
 	close(recorded->log_fd);
-	remove_folder(recorded->dir);
-	remove_folder(recorded->root);
+	temp_folder_remove(recorded->dir);
+	temp_folder_remove(recorded->root);
 }
 
 static void live(const struct recorded *recorded, uint64_t seed)
@@ -156,10 +156,10 @@ static uint64_t broken_of(const struct recorded *recorded, uint64_t seed, uint64
 	cut_life(recorded->log_fd, &options, &result);
 	assert_int_equal(result.images, images);
 	snprintf(image, sizeof(image), "%.200s/image" SPOOL, scratch);
-	remove_folder(image);
+	temp_folder_remove(image);
 	image[strlen(image) - strlen(SPOOL)] = '\0';
-	remove_folder(image);
-	remove_folder(scratch);
+	temp_folder_remove(image);
+	temp_folder_remove(scratch);
 	return result.broken;
 }
 

@@ -11,17 +11,9 @@
 
 #include "relay/base/file.h"
 #include "relay/edge/source.h"
+#include "tests/unit/store_fixture.h"
 
 #define EDGE_PATH_MAX 512
-
-/* Prints why before the assertion stops the test. */
-#define MUST(call)                                                                           \
-	do {                                                                                 \
-		if (!(call)) {                                                               \
-			print_error("%s: %s: %s\n", #call, err_name(err.code), err.message); \
-			fail();                                                              \
-		}                                                                            \
-	} while (0)
 
 struct edge_fixture {
 	char folder[EDGE_PATH_MAX];
@@ -60,8 +52,7 @@ static inline void fixture_open_store(struct edge_fixture *fixture)
 static inline void fixture_init(struct edge_fixture *fixture)
 {
 	memset(fixture, 0, sizeof(*fixture));
-	snprintf(fixture->folder, sizeof(fixture->folder), "/tmp/zr-edge-XXXXXX");
-	assert_non_null(mkdtemp(fixture->folder));
+	temp_folder_make(fixture->folder, sizeof(fixture->folder));
 	fixture_path(fixture, fixture->blocks, "blocks");
 	assert_int_equal(mkdir(fixture->blocks, 0755), 0);
 	fixture_path(fixture, fixture->trust, "genesis.block");
@@ -75,12 +66,10 @@ static inline void fixture_init(struct edge_fixture *fixture)
 
 static inline void fixture_fini(struct edge_fixture *fixture)
 {
-	char command[EDGE_PATH_MAX + 16];
 	source_close(fixture->source);
 	agent_store_close(fixture->store);
 	event_base_free(fixture->base);
-	snprintf(command, sizeof(command), "rm -rf '%s'", fixture->folder);
-	assert_int_equal(system(command), 0);
+	temp_folder_remove(fixture->folder);
 }
 
 static inline bool fixture_open_source(struct edge_fixture *fixture, struct err *err)

@@ -139,7 +139,7 @@ static inline int tear_down_spool(void **state)
 	    (!spool_verify(fixture->dir, print_fault, NULL, NULL, &result, &err) ||
 	     result.fault_count > 0))
 		return -1;
-	remove_folder(fixture->dir);
+	temp_folder_remove(fixture->dir);
 	free(fixture);
 	return 0;
 }

@@ -2,7 +2,6 @@
 #ifndef ZR_TESTS_STORE_FIXTURE_H
 #define ZR_TESTS_STORE_FIXTURE_H
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "relay/base/err.h"
+#include "tests/lib/temp_folder.h"
 
 #define TEST_PATH_MAX 256
 
@@ -34,31 +34,10 @@
 		}                                                                            \
 	} while (0)
 
-/* Removes a folder of plain files. */
-static inline void remove_folder(const char *path)
-{
-	DIR *dir = opendir(path);
-	if (dir == NULL)
-		return;
-	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-		char file[TEST_PATH_MAX * 2];
-		snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
-		unlink(file);
-	}
-	closedir(dir);
-	rmdir(path);
-}
-
-/* A fresh path under $TMPDIR, or in memory: these tests commit thousands of times, and a disk that
- * is shared makes them slow. Nothing is there yet. */
+/* A fresh path: nothing is there yet. temp_folder_remove() at the end. */
 static inline void fresh_path(char path[static TEST_PATH_MAX])
 {
-	const char *base = getenv("TMPDIR");
-	if (base == NULL)
-		base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-	snprintf(path, TEST_PATH_MAX, "%s/zr-test-XXXXXX", base);
-	if (mkdtemp(path) == NULL)
-		abort();
+	temp_folder_make(path, TEST_PATH_MAX);
 	rmdir(path);
 }
 

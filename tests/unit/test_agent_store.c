@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "spool/agent.h"
+#include "tests/lib/temp_folder.h"
 
 struct fixture {
 	char dir[64];
@@ -52,8 +53,8 @@ static struct chain_key add_chain(struct agent_store *store, const char *name, b
 static int open_store(void **state)
 {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
-	(void)snprintf(fixture->dir, sizeof(fixture->dir), "/tmp/zr-agent-XXXXXX");
-	if (mkdtemp(fixture->dir) == NULL || rmdir(fixture->dir) != 0)
+	temp_folder_make(fixture->dir, sizeof(fixture->dir));
+	if (rmdir(fixture->dir) != 0)
 		return -1;
 	struct err err;
 	if (!agent_store_create(fixture->dir, 4 << 20, 1, &err) ||
@@ -70,12 +71,10 @@ static int open_store(void **state)
 static int close_store(void **state)
 {
 	struct fixture *fixture = *state;
-	char command[128];
 	agent_store_close(fixture->store);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", fixture->dir);
-	int status = system(command); /* NOLINT: a folder of our own making. */
+	temp_folder_remove(fixture->dir);
 	free(fixture);
-	return status;
+	return 0;
 }
 
 static void reopen(struct fixture *fixture)

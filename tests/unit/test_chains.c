@@ -102,7 +102,7 @@ static int tear_down(void **state)
 	partials_init(&partials, 1);
 	chains_free(scene->chains, &partials);
 	config_free(scene->config);
-	remove_folder(scene->folder);
+	temp_folder_remove(scene->folder);
 	int failed = tear_down_spool((void **)&scene->fixture);
 	free(scene);
 	return failed;

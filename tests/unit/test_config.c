@@ -15,6 +15,7 @@
 #include "config/config.h"
 #include "config/keys.h"
 #include "config/load.h"
+#include "tests/lib/temp_folder.h"
 
 /* A zone file with everything that is required and nothing else. */
 #define ZONE                                                         \
@@ -47,33 +48,15 @@ static int make_folder(void **state)
 {
 	struct folder *folder = calloc(1, sizeof(*folder));
 	assert_non_null(folder);
-	strcpy(folder->path, "/tmp/zr-config-XXXXXX");
-	assert_non_null(mkdtemp(folder->path));
+	temp_folder_make(folder->path, sizeof(folder->path));
 	*state = folder;
 	return 0;
-}
-
-static void remove_all(const char *path)
-{
-	DIR *dir = opendir(path);
-	struct dirent *entry;
-	while (dir != NULL && (entry = readdir(dir)) != NULL) {
-		char inner[512];
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		(void)snprintf(inner, sizeof(inner), "%s/%s", path, entry->d_name);
-		if (unlink(inner) != 0)
-			remove_all(inner);
-	}
-	if (dir != NULL)
-		(void)closedir(dir);
-	(void)rmdir(path);
 }
 
 static int remove_folder(void **state)
 {
 	struct folder *folder = *state;
-	remove_all(folder->path);
+	temp_folder_remove(folder->path);
 	free(folder);
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "relay/control.h"
+#include "tests/lib/temp_folder.h"
 
 struct place {
 	char dir[64];
@@ -29,8 +30,7 @@ static int make_place(void **state)
 {
 	struct place *place = calloc(1, sizeof(*place));
 	assert_non_null(place);
-	strcpy(place->dir, "/tmp/zr-control-XXXXXX");
-	assert_non_null(mkdtemp(place->dir));
+	temp_folder_make(place->dir, sizeof(place->dir));
 	(void)snprintf(place->socket, sizeof(place->socket), "%s/control.sock", place->dir);
 	(void)snprintf(place->events, sizeof(place->events), "%s/events.sock", place->dir);
 	*state = place;
@@ -40,9 +40,7 @@ static int make_place(void **state)
 static int remove_place(void **state)
 {
 	struct place *place = *state;
-	(void)unlink(place->socket);
-	(void)unlink(place->events);
-	(void)rmdir(place->dir);
+	temp_folder_remove(place->dir);
 	free(place);
 	return 0;
 }

@@ -49,7 +49,7 @@ static void end(struct fixture *fixture)
 {
 	ledger_close(fixture->ledger);
 	key_free(fixture->key);
-	remove_folder(fixture->dir);
+	temp_folder_remove(fixture->dir);
 }
 
 static int set_up(void **state)

@@ -13,12 +13,14 @@
 #include <cmocka.h>
 
 #include "relay/base/file.h"
+#include "tests/lib/temp_folder.h"
 
-static char folder[] = "/tmp/zr-test-file-XXXXXX";
+static char folder[96];
 
 static int make_folder(void **state)
 {
-	return mkdtemp(folder) == NULL ? -1 : 0;
+	temp_folder_make(folder, sizeof(folder));
+	return 0;
 }
 
 static int remove_folder(void **state)

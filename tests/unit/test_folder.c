@@ -12,6 +12,7 @@
 #include "adapters/sidechain/folder.h"
 #include "relay/base/file.h"
 #include "tests/lib/fabric_scene.h"
+#include "tests/lib/temp_folder.h"
 
 #define LINES_MAX 32
 
@@ -64,8 +65,8 @@ static void folder_init(struct folder *folder, size_t count)
 	static const struct gen_options options = {
 		.name = "raft", .kind = GEN_RAFT, .org_count = 2, .node_count = 2
 	};
-	*folder = (struct folder){ .path = "/tmp/zr-folder-XXXXXX", .policy = POLICY_ALL };
-	assert_non_null(mkdtemp(folder->path));
+	*folder = (struct folder){ .policy = POLICY_ALL };
+	temp_folder_make(folder->path, sizeof(folder->path));
 	folder->channel = gen_channel_new(&options);
 	struct gen_draft draft = gen_config_draft(folder->channel);
 	keep_next(folder, &draft);
@@ -78,9 +79,7 @@ static void folder_init(struct folder *folder, size_t count)
 
 static void folder_fini(struct folder *folder)
 {
-	char command[128];
-	(void)snprintf(command, sizeof(command), "rm -r %s", folder->path);
-	assert_int_equal(system(command), 0);
+	temp_folder_remove(folder->path);
 	gen_channel_free(folder->channel);
 	buffer_fini(&folder->pinned);
 	buffer_fini(&folder->raw);
@@ -389,11 +388,12 @@ static void what_cannot_be_read_at_all_is_a_failure(void **state)
 {
 	struct folder folder;
 	struct err err = { .code = ZR_OK };
-	char empty[] = "/tmp/zr-empty-XXXXXX";
+	char empty[128];
 	folder_init(&folder, 0);
 	const char *paths[] = { "/nowhere/at/all" };
 	EXPECT_FAILURE(run(&folder, paths, 1, &err), err, ZR_UNAVAILABLE, "/nowhere/at/all");
-	paths[0] = mkdtemp(empty);
+	temp_folder_make(empty, sizeof(empty));
+	paths[0] = empty;
 	EXPECT_FAILURE(run(&folder, paths, 1, &err), err, ZR_UNAVAILABLE, "no block file");
 	assert_int_equal(rmdir(empty), 0);
 	buffer_clear(&folder.pinned);

@@ -13,16 +13,16 @@
 #include <cmocka.h>
 
 #include "relay/base/notify.h"
+#include "tests/lib/temp_folder.h"
 
 /* What a service manager is to its services: a datagram socket. */
 static int manager = -1;
-static char folder[] = "/tmp/zr-test-notify-XXXXXX";
+static char folder[96];
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
 
 static int open_manager(void **state)
 {
-	if (mkdtemp(folder) == NULL)
-		return -1;
+	temp_folder_make(folder, sizeof(folder));
 	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/notify", folder);
 	manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	return bind(manager, (struct sockaddr *)&address, sizeof(address));

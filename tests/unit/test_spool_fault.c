@@ -267,7 +267,7 @@ static void end_day(struct fixture *fixture)
 	fixture->spool = NULL;
 	MUST(spool_verify(fixture->dir, print_fault, NULL, NULL, &result, &err));
 	assert_int_equal(result.fault_count, 0);
-	remove_folder(fixture->dir);
+	temp_folder_remove(fixture->dir);
 }
 
 static void each_allocation_of_a_day_may_fail(void **state)
@@ -388,7 +388,7 @@ static void each_allocation_of_backup_and_restore_may_fail(void **state)
 			MUST(spool_verify(dir, print_fault, NULL, NULL, &result, &err));
 			assert_int_equal(result.fault_count, 0);
 		}
-		remove_folder(dir);
+		temp_folder_remove(dir);
 		if (!failed) {
 			assert_true(n > 20);
 			break;

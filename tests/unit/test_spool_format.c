@@ -247,7 +247,7 @@ static void every_table_has_an_example_and_the_bytes_are_right(void **state)
 		}
 	}
 	spool_close(fixture.spool);
-	remove_folder(fixture.dir);
+	temp_folder_remove(fixture.dir);
 }
 
 /* The store's own table cannot be read through the store; its row is in the file as it is. */
@@ -280,7 +280,7 @@ static void the_identity_of_the_example_is_in_the_file(void **state)
 	}
 	fclose(file);
 	assert_true(found);
-	remove_folder(fixture.dir);
+	temp_folder_remove(fixture.dir);
 }
 
 int main(void)

@@ -233,7 +233,7 @@ static bool restore(struct fixture *copy, int fd, struct err *err)
 static void drop_copy(struct fixture *copy)
 {
 	spool_close(copy->spool);
-	remove_folder(copy->dir);
+	temp_folder_remove(copy->dir);
 }
 
 /* ---- verify ---- */
@@ -705,7 +705,7 @@ static void a_restore_into_too_little_room_fails_and_leaves_nothing(void **state
 	                        &result, &err),
 	          ZR_FULL);
 	assert_false(spool_exists(dir));
-	remove_folder(dir);
+	temp_folder_remove(dir);
 	close(fd);
 }
 

@@ -61,7 +61,7 @@ static int tear_down(void **state)
 {
 	struct fixture *fixture = *state;
 	store_close(fixture->store);
-	remove_folder(fixture->dir);
+	temp_folder_remove(fixture->dir);
 	free(fixture);
 	return 0;
 }
@@ -695,7 +695,7 @@ static void what_root_makes_belongs_to_whom_the_folder_belongs(void **state)
 	check_owner(fixture.dir, "lock.mdb", 12345);
 	check_owner(fixture.dir, "owner.lock", 12345);
 	store_close(fixture.store);
-	remove_folder(fixture.dir);
+	temp_folder_remove(fixture.dir);
 	rmdir(parent);
 }
 
@@ -783,7 +783,7 @@ static void creation_on_a_disk_without_room_is_refused_and_leaves_nothing(void *
 	                       &err),
 	          ZR_FULL);
 	assert_false(store_exists(dir));
-	remove_folder(dir);
+	temp_folder_remove(dir);
 	assert_int_equal(umount(mounted), 0);
 	rmdir(mounted);
 }
@@ -867,7 +867,7 @@ static void every_commit_that_was_told_survives_sigkill(void **state)
 	store_close(fixture->store);
 	fixture->store = NULL;
 	uint64_t acked = 0;
-	remove_folder(fixture->dir);
+	temp_folder_remove(fixture->dir);
 	create(fixture, 64u << 20, true);
 	for (int round = 0; round < 30; round++) {
 		int fds[2];

@@ -88,8 +88,8 @@ static void begin(void)
 static void end(void)
 {
 	recording.on = false;
-	remove_folder(recording.dir);
-	remove_folder(recording.parent);
+	temp_folder_remove(recording.dir);
+	temp_folder_remove(recording.parent);
 }
 
 static bool create(struct err *err)

@@ -187,7 +187,8 @@ void cut_life(int log_fd, const struct cut_options *options, struct cut_result *
 	if (run.log.count == 0)
 		die("an empty log");
 	snprintf(root, sizeof(root), "%.400s/image", options->scratch);
-	if (mkdir(root, 0700) != 0 && errno != EEXIST)
+	if ((mkdir(options->scratch, 0700) != 0 && errno != EEXIST) ||
+	    (mkdir(root, 0700) != 0 && errno != EEXIST))
 		die(root);
 	record_skip_syncs();
 	live(&run);

@@ -254,16 +254,15 @@ class Recorder:
         return path, counts
 
     def replay(self, subject, log, facts, images, seed, second=0, fault=None, timeout=7200):
-        """{"images": ..., "second": ..., "broken": ...}, and what was said of broken ones."""
-        scratch = self.scratch
-        scratch.mkdir(exist_ok=True)
+        """{"images": ..., "second": ..., "broken": ...}; and what was said of broken ones, and how to see it again."""
         command = [str(self.program), "--log", str(log), "--root", str(self.folder), "--facts", str(facts), "--scratch",
-                   str(scratch), "--images", str(images), "--seed", str(seed), "--second", str(second)]
+                   str(self.scratch), "--images", str(images), "--seed", str(seed), "--second", str(second)]
         command += ["--fault", fault] if fault else []
         try:
             run = subprocess.run([*command, subject], capture_output=True, text=True, timeout=timeout, check=False)
         finally:
-            subprocess.run(["rm", "-rf", str(scratch)], check=False)
+            subprocess.run(["rm", "-rf", str(self.scratch)], check=False)
         last = run.stdout.strip().rpartition("\n")[2].split(" ")
         assert last[0] == "images", f"{' '.join(command)} ended with {run.returncode}:\n{run.stdout}{run.stderr[-4000:]}"
-        return {name: int(value) for name, value in zip(last[::2], last[1::2])}, run.stderr
+        counts = {name: int(value) for name, value in zip(last[::2], last[1::2])}
+        return counts, f"{run.stderr[-4000:]}\n{' '.join(command)} {subject}"

@@ -1,9 +1,15 @@
+#!/usr/bin/env python3
 """figures.py -- the table of figures in docs/TESTING.md: written by the tools that saw them, never by hand.
 
-A run with --record replaces the rows that it has seen anew and leaves the others as they are.
+A run with --record replaces the rows that it has seen anew and leaves the others as they are. So does this, for the
+output of a run that is over:
+
+    figures.py "./dev test --mutants" <OUTPUT
 """
 import datetime
 import pathlib
+import re
+import sys
 
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs/TESTING.md"
 BEGIN = "<!-- figures: ./dev test --record -->\n"
@@ -32,3 +38,12 @@ def record(figures, command, page=PAGE):
         rows[str(name).replace("|", "/")] = [shown.replace("|", "/"), f"`{command}`", today]
     lines = [f"| {' | '.join([name, *cells])} |\n" for name, cells in sorted(rows.items())]
     page.write_text(before + BEGIN + HEAD + "".join(lines) + END + after, encoding="utf-8")
+
+
+def figures_of(output):
+    """What a program printed as "figure: NAME: VALUE"."""
+    return re.findall(r"^figure: (.+): (.+)$", output, re.M)
+
+
+if __name__ == "__main__":
+    record(figures_of(sys.stdin.read()), sys.argv[1])

@@ -98,8 +98,7 @@ def run_meson(build, names, total, suites=None):
 def count_meson(result, total):
     """One cmocka program holds many tests; what it printed says how each went."""
     output = result.get("stdout", "") + result.get("stderr", "")
-    for name, value in re.findall(r"^figure: (.+): (.+)$", result.get("stdout", ""), re.M):
-        total.figures.append((name, value))
+    total.figures += figures.figures_of(result.get("stdout", ""))
     inner = re.findall(r"^\[ +(OK|FAILED|SKIPPED) +\] (\w+)", output, re.M)
     good = result["result"] in ("OK", "EXPECTEDFAIL")
     if result["result"] == "SKIP":

@@ -89,28 +89,48 @@ static void delete_payload(struct prune *prune, struct spool_chain *chain,
 	prune->result.payload_bytes += info->payload_size;
 }
 
+static void delete_header(struct prune *prune, struct spool_chain *chain,
+                          const struct spool_batch_info *info)
+{
+	struct spool_key row = spool_key_height(&chain->key, info->first_height);
+	prune->left--;
+	(void)spool_delete(prune->txn, SPOOL_HEIGHTS, &row);
+	prune->result.history_count++;
+	chain->forgotten_blocks += info->block_count;
+}
+
+typedef void delete_fn(struct prune *prune, struct spool_chain *chain,
+                       const struct spool_batch_info *info);
+
+/* Deletes something of each batch of chain from *from on and below `next`, and moves *from, which is
+ * one of the chain's, behind it. True: nothing is left below `next`. */
+static bool prune_batches(struct prune *prune, struct spool_chain *chain, uint64_t *from,
+                          uint64_t next, delete_fn *each)
+{
+	struct txn *txn = &prune->txn->txn;
+	struct spool_span span;
+	while (*from < next && prune->left > 0) {
+		if (!spool_span_at_or_after(txn, &chain->key, *from, &span) ||
+		    span.row.info.first_height >= next)
+			return true;
+		struct spool_batch_info info = span.row.info; /* span dies with the delete. */
+		each(prune, chain, &info);
+		*from = spool_skip_lost(txn, &chain->key, spool_batch_next(&info));
+	}
+	return *from >= next;
+}
+
 /* Payloads of chain below `next`. True: all of them are gone now. */
 static bool prune_payloads(struct prune *prune, const struct chain_key *key, uint64_t next)
 {
 	struct txn *txn = &prune->txn->txn;
 	struct spool_chain chain;
-	struct spool_span span;
-	bool done = false;
 	if (!spool_read_chain(txn, key, &chain))
 		return txn_ok(txn); /* Of an imported anchor: the chain was never ours. */
 	assert(next <= chain.anchored_next);
 	if (chain.held_from >= next)
 		return true;
-	while (!done && prune->left > 0) {
-		done = !spool_span_at_or_after(txn, key, chain.held_from, &span) ||
-		       span.row.info.first_height >= next;
-		if (done)
-			break;
-		struct spool_batch_info info = span.row.info; /* span dies with the delete. */
-		delete_payload(prune, &chain, &info);
-		chain.held_from = spool_skip_lost(txn, key, spool_batch_next(&info));
-		done = chain.held_from >= next;
-	}
+	bool done = prune_batches(prune, &chain, &chain.held_from, next, delete_payload);
 	if (txn_ok(txn))
 		spool_save_chain(prune->txn, &chain);
 	return done && txn_ok(txn);
@@ -121,27 +141,12 @@ static bool prune_headers(struct prune *prune, const struct chain_key *key, uint
 {
 	struct txn *txn = &prune->txn->txn;
 	struct spool_chain chain;
-	struct spool_span span;
-	bool done = false;
 	if (!spool_read_chain(txn, key, &chain))
 		return txn_ok(txn); /* Of an imported anchor: the chain was never ours. */
 	assert(next <= chain.anchored_next);
 	if (chain.known_from >= next)
 		return true;
-	while (!done && prune->left > 0) {
-		done = !spool_span_at_or_after(txn, key, chain.known_from, &span) ||
-		       span.row.info.first_height >= next;
-		if (done)
-			break;
-		struct spool_batch_info info = span.row.info;
-		struct spool_key row = spool_key_height(key, info.first_height);
-		(void)spool_delete(prune->txn, SPOOL_HEIGHTS, &row);
-		prune->left--;
-		prune->result.history_count++;
-		chain.forgotten_blocks += info.block_count;
-		chain.known_from = spool_skip_lost(txn, key, spool_batch_next(&info));
-		done = chain.known_from >= next;
-	}
+	bool done = prune_batches(prune, &chain, &chain.known_from, next, delete_header);
 	if (chain.anchored_floor < chain.known_from)
 		chain.anchored_floor = chain.known_from;
 	if (txn_ok(txn))

@@ -153,7 +153,9 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	bufferevent_setcb(client->stream, on_readable, on_written, on_event, client);
 	size_t most = SIZE_SIZE + (size_t)sockets->intake.context.config->entry_bytes;
 	bufferevent_setwatermark(client->stream, EV_READ, 0, most);
-	bufferevent_enable(client->stream, EV_READ | EV_WRITE);
+	/* One whom nobody would hear is told so at once. */
+	if (bufferevent_enable(client->stream, EV_READ | EV_WRITE) != 0)
+		free_client(client);
 }
 
 static void sockets_close(struct intake *intake)

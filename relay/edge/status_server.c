@@ -133,7 +133,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	bufferevent_setcb(asker->stream, on_readable, on_written, on_event, asker);
 	bufferevent_set_timeouts(asker->stream, &most, &most);
 	bufferevent_setwatermark(asker->stream, EV_READ, 0, REQUEST_MAX + 1);
-	bufferevent_enable(asker->stream, EV_READ | EV_WRITE);
+	if (bufferevent_enable(asker->stream, EV_READ | EV_WRITE) != 0)
+		free_asker(asker);
 }
 
 bool status_server_new(struct status_server **out_server, struct agent *agent, const char *path,

@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -80,7 +81,8 @@
 	X(int, pipe, (int *fds), (fds), NOTHING, GIVE_MINUS)                                       \
 	X(int, epoll_create1, (int flags), (flags), NOTHING, GIVE_MINUS)                           \
 	X(int, epoll_ctl, (int epoll, int operation, int fd, void *event),                         \
-	  (epoll, operation, fd, event), OF_FD, GIVE_MINUS)                                        \
+	  (epoll, operation, fd, event), (operation == EPOLL_CTL_DEL ? CLASS_ANY : OF_FD),         \
+	  GIVE_MINUS)                                                                              \
 	X(int, epoll_wait, (int epoll, void *events, int count, int timeout),                      \
 	  (epoll, events, count, timeout), NOTHING, GIVE_MINUS)                                    \
 	X(int, pthread_create,                                                                     \

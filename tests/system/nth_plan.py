@@ -45,7 +45,7 @@ PLAN = [
     ("read", "socket", ["EINTR", "ECONNRESET", "EAGAIN", "SHORT"]),
     ("write", "socket", ["EINTR", "EPIPE", "EAGAIN", "SHORT"]), ("readv", "socket", ["EINTR", "ECONNRESET", "SHORT"]),
     ("writev", "socket", ["EINTR", "EPIPE", "SHORT"]), ("recvmsg", "any", ["EINTR"]), ("sendmsg", "any", ["EINTR"]),
-    ("epoll_create1", "any", ["EMFILE"]), ("epoll_ctl", "any", ["ENOSPC", "ENOMEM"]), ("epoll_wait", "any", ["EINTR"]),
+    ("epoll_create1", "any", ["EMFILE"]), ("epoll_ctl", "socket", ["ENOSPC", "ENOMEM"]), ("epoll_wait", "any", ["EINTR"]),
     ("eventfd", "any", ["EMFILE"]), ("pipe", "any", ["EMFILE"]), ("pthread_create", "own", ["EAGAIN"]),
     ("getrandom", "crypto", ["EINTR", "ENOSYS"]), ("getaddrinfo", "own", ["EAI_MEMORY", "EAI_AGAIN"]), ("fork", "own", ["EAGAIN"]),
     # TLS and what is computed.

@@ -27,6 +27,7 @@
 static const uint64_t regressions[] = {
 	19,
 	223, /* A main chain put back from a copy, whose older fence was waited for without end. */
+	3336, 3617, /* A main chain that was away, asked every retry-min for as long. */
 };
 
 struct range {

@@ -396,7 +396,12 @@ class World:
             raise Failure("\n".join(problems))
 
     def chain_states(self):
-        return {chain["name"]: chain for chain in self.ask("chains", "list")["chains"]}
+        """Of all chains, page by page."""
+        states, page = {}, self.ask("chains", "list")["chains"]
+        while page:
+            states.update((chain["name"], chain) for chain in page)
+            page = self.ask("chains", "list", "--after", page[-1]["name"])["chains"]
+        return states
 
     def wait(self, condition, what, timeout=60):
         deadline = time.monotonic() + timeout * SLOW

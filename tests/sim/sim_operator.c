@@ -53,11 +53,24 @@ static void on_copy(struct sim *sim, const struct event *event)
 	}
 }
 
+/* Of the copy's anchors, those that stand to this day: one that was reorganised away and replaced since
+ * would be another history, before which the lane stands still for good (relay/delivery_restore.c). */
+static uint64_t count_standing(const struct sim_mainchain *copy, const struct sim_mainchain *chain)
+{
+	uint64_t count = 0;
+	while (count < copy->count && count < chain->count &&
+	       copy->recorded[count].anchor == chain->recorded[count].anchor)
+		count++;
+	return count;
+}
+
 static void restore_mainchain(struct sim *sim)
 {
 	struct sim_mainchain *chain = &sim->mainchain;
 	bool up = chain->up;
+	uint64_t count = count_standing(sim->mainchain_copy, chain);
 	*chain = *sim->mainchain_copy;
+	chain->count = count;
 	chain->up = up;
 	sim->seen[FAULT_MAINCHAIN_RESTORED]++;
 }

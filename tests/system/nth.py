@@ -11,6 +11,7 @@ happened, with functions and lines.
 import contextlib
 import ctypes
 import errno
+import json
 import mmap
 import re
 import shutil
@@ -40,7 +41,10 @@ class Head(ctypes.Structure):
 
 
 def library(build):
-    """The preloaded library; None where it is not built."""
+    """The preloaded library; None where it is not built, or where a sanitizer's allocator comes before it."""
+    options = json.loads((build / "meson-info/intro-buildoptions.json").read_text())
+    if any(option["name"] == "b_sanitize" and option["value"] != "none" for option in options):
+        return None
     return next(iter((build / "tests/nth").glob("libnth.so")), None)
 
 

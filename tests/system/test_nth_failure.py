@@ -6,6 +6,7 @@ the deep one goes on until every n was tried.
 """
 import contextlib
 import itertools
+import os
 import random
 
 import pytest
@@ -18,7 +19,10 @@ from nth_plan import FIRST, trials
 from nth_program import BUILD
 from oracle import Violation
 
-pytestmark = pytest.mark.skipif(nth.library(BUILD) is None, reason="skipped because tests/nth is not built here")
+pytestmark = pytest.mark.skipif(nth.library(BUILD) is None, reason="skipped because tests/nth is not built here, or a sanitizer has the allocator")
+
+
+QUICK_SEED = 1
 
 
 @pytest.fixture
@@ -77,7 +81,9 @@ class Tally:
 
 def chosen(torture, counts, quick, deep, what=None):
     count = torture.rounds(quick, deep)
-    drawn = trials(random.Random(torture.seed), counts, most=torture.rounds(10, 400))
+    # Not every n was tried yet: a quick run draws what it always draws, unless it is told a seed.
+    seed = torture.seed if torture.deep or "ZR_SEED" in os.environ else QUICK_SEED
+    drawn = trials(random.Random(seed), counts, most=torture.rounds(10, 400))
     return itertools.islice(itertools.chain(FIRST.get(what, []), drawn), count)
 
 

@@ -149,7 +149,8 @@ static void take_fence(struct sim *sim, uint64_t expected, struct mainchain_answ
 }
 
 /* event: a = life (0: nobody waits), b = seq, c = fence or expected fence; answer.call; message:
- * content = key, from = number of the anchor that travels with a submission. */
+ * content = key, from = number of the anchor that travels with a submission, offset = how often the
+ * main chain had been put back when it was sent. */
 
 static void on_answer(struct sim *sim, const struct event *event)
 {
@@ -198,7 +199,9 @@ static void on_request(struct sim *sim, const struct event *event)
 {
 	const struct profile *profile = &sim->profile;
 	struct mainchain_answer answer = { .call = event->answer.call, .entry_index = -1 };
-	bool away = !sim->mainchain.up;
+	/* What was on its way to a node that was put back from a copy ended with that node. */
+	bool away =
+		!sim->mainchain.up || event->message.offset != sim->seen[FAULT_MAINCHAIN_RESTORED];
 	sim->asked_in_vain += sim->month ? 1 : 0;
 	if (away || sim_happens(sim, FAULT_REQUEST_LOST, profile->request_lost_permille)) {
 		answer.outcome = away && event->a % 2 == 0 ? MAINCHAIN_UNSENT : MAINCHAIN_UNKNOWN;
@@ -238,6 +241,7 @@ void sim_mainchain_ask(struct sim *sim, struct sim_gateway *gateway, enum mainch
 	struct event event = { .run = on_request, .a = gateway->life, .b = seq };
 	event.c = call == MAINCHAIN_FENCE ? gateway->lane.fence_seen : gateway->lane.fence;
 	event.answer.call = call;
+	event.message.offset = sim->seen[FAULT_MAINCHAIN_RESTORED];
 	if (seq != 0) {
 		event.message.content = sim_anchor_at(sim, gateway, seq)->key;
 		event.message.from = gateway->intents[seq].anchor;

@@ -34,7 +34,7 @@ class AgentUnderFault(ProgramUnderFault):
         self.number = 0   # Of entries that were made.
         self.acked = {}   # Number in the ledger -> entry.
 
-    def __enter__(self):
+    def begin(self):
         self.world.prepare()
         self.world.devchain.start()
         self.world.gateway.start()
@@ -42,7 +42,6 @@ class AgentUnderFault(ProgramUnderFault):
             self.world.gateway.wait_log(f"chain-enrolled chain={chain}")
         self.arm()
         self.start()
-        return self
 
     def let_go(self):
         if self.producer is not None:

@@ -13,7 +13,7 @@ import subprocess
 from ledger_maker import LedgerChain
 from link_peer import LinkPeer, pack_blocks
 from nth import Board
-from nth_program import make_world
+from nth_program import kill_all, make_world
 from oracle import Violation
 
 FAILED = {1, 65, 69, 70, 71, 74, 75, 78}
@@ -44,6 +44,14 @@ class Commands:
         (world.folder / "entries").write_text("one\ntwo\nthree\n")
 
     def __enter__(self):
+        try:
+            self.prepare()
+        except BaseException:  # Nobody calls __exit__ for what was never entered.
+            kill_all(self.world)
+            raise
+        return self
+
+    def prepare(self):
         world = self.world
         world.start()
         world.gateway.wait_log("chain-enrolled chain=good-1")
@@ -61,7 +69,6 @@ class Commands:
             (self.blocks / f"{block.height}.block").write_bytes(block.raw)
         self.board = Board(world)
         world.run("zonerelay", "spool", "backup", world.folder / "spool", "--out", world.folder / "the.backup")
-        return self
 
     def __exit__(self, *_):
         self.world.stop()

@@ -29,7 +29,7 @@ class GatewayUnderFault(ProgramUnderFault):
         self.link = None
         self.acked_next = 0
 
-    def __enter__(self):
+    def begin(self):
         self.world.prepare()
         self.world.devchain.start()
         self.arm()
@@ -37,7 +37,6 @@ class GatewayUnderFault(ProgramUnderFault):
         self.process.wait_log("chain-enrolled")
         self.process.stop()
         self.start()
-        return self
 
     def is_ready(self):
         return self.world.gateway_ready()

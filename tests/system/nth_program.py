@@ -31,8 +31,13 @@ def make_world(folder):
     return world
 
 
+def kill_all(world):
+    for process in (world.gateway, world.devchain, *world.edges.values()):
+        process.kill()
+
+
 class ProgramUnderFault:
-    """Its subclass says what process is, when is_ready() and how to serve()."""
+    """Its subclass says what process is, how to begin(), when is_ready() and how to serve()."""
 
     def __init__(self, folder, seed):
         self.world = make_world(folder)
@@ -44,6 +49,14 @@ class ProgramUnderFault:
         self.log_at = 0
         self.descriptors = None
 
+    def __enter__(self):
+        try:
+            self.begin()
+        except BaseException:  # Nobody calls __exit__ for what was never entered.
+            kill_all(self.world)
+            raise
+        return self
+
     def arm(self):
         """The program runs under the board from now on."""
         self.board = Board(self.world)
@@ -54,8 +67,7 @@ class ProgramUnderFault:
         self.board.disarm()
         self.let_go()
         if kind is not None:
-            for process in (self.world.gateway, self.world.devchain, *self.world.edges.values()):
-                process.kill()
+            kill_all(self.world)
         self.world.stop()
 
     def let_go(self):

@@ -86,6 +86,11 @@ static bool verify_rows(struct verify *verify, enum spool_table table, struct cu
 			continue;
 		if (txn_get(&txn, table, key, &value))
 			verify_row(&txn, table, key, value, &verify->sums);
+		else if (txn_ok(&txn))
+			txn_fail(
+				&txn, ZR_CORRUPT,
+				"table %s: the tree is damaged: a row is there and cannot be found",
+				spool_table_name(table));
 		else
 			told = table == SPOOL_BATCHES; /* By the walk over its chain. */
 	}

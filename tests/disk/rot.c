@@ -372,7 +372,8 @@ int main(int argument_count, char **arguments)
 	rot_read_truth(sweep.work, &sweep.truth);
 	uint64_t wanted = argument_count > 3 ? strtoull(arguments[3], NULL, 10) : 0;
 	sweep_all(&sweep, wanted);
-	sweep_heads(&sweep, wanted);
+	if (wanted == 0)
+		sweep_heads(&sweep, 0);
 	remove_work(&sweep);
 	printf("figure: bit rot: rows and batches in the store: %zu and %zu\n",
 	       sweep.truth.rows.count, sweep.truth.batch_count);

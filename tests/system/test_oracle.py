@@ -215,7 +215,7 @@ def test_it_sees_through_a_real_run(tmp_path):
         for height in range(11):
             (folder / f"{height}.block").write_bytes((RAFT / f"{height}.block").read_bytes())
         world.start()
-        oracle = Oracle(world)
+        oracle = Oracle(world).expect_agents({"raft-1": 11})
         oracle.check()
         world.wait(lambda: oracle.gather() and ("raft-1", 10) in oracle.obligations, "the agent has its receipt")
         facts = oracle.facts()

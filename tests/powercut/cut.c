@@ -37,7 +37,13 @@ static uint64_t chance_of(const struct run *run, uint64_t image)
 	return chance;
 }
 
-/* In a child: what is broken may crash it. */
+static void say_no(void)
+{
+	_exit(1);
+}
+
+/* In a child: what is broken may crash it, or fail an assertion of the test library, which comes to
+ * exit(). */
 static bool is_good(const struct run *run, const char *root, uint64_t chance, int log_fd)
 {
 	pid_t child = fork();
@@ -45,6 +51,7 @@ static bool is_good(const struct run *run, const char *root, uint64_t chance, in
 		die("fork");
 	if (child == 0) {
 		alarm(CHECK_MAX_S);
+		(void)atexit(say_no);
 		if (run->options.fault != DISK_HONEST && freopen("/dev/null", "w", stderr) == NULL)
 			_exit(2);
 		if (log_fd >= 0)

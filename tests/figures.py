@@ -26,6 +26,16 @@ def rows_of(table):
     return rows
 
 
+def summed(figures):
+    """Counts of one name, from several tests of a run, are one count."""
+    sums = {}
+    for name, value in figures:
+        if name in sums and str(value).isdigit() and str(sums[name]).isdigit():
+            value = int(value) + int(sums[name])
+        sums[name] = value
+    return sums.items()
+
+
 def record(figures, command, page=PAGE):
     """figures: (name, value) pairs."""
     text = page.read_text(encoding="utf-8")
@@ -33,8 +43,8 @@ def record(figures, command, page=PAGE):
     table, _, after = rest.partition(END)
     rows = rows_of(table)
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    for name, value in figures:
-        shown = f"{value:,}" if isinstance(value, int) else str(value)
+    for name, value in summed(figures):
+        shown = f"{int(value):,}" if str(value).isdigit() else str(value)
         rows[str(name).replace("|", "/")] = [shown.replace("|", "/"), f"`{command}`", today]
     lines = [f"| {' | '.join([name, *cells])} |\n" for name, cells in sorted(rows.items())]
     page.write_text(before + BEGIN + HEAD + "".join(lines) + END + after, encoding="utf-8")

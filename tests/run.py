@@ -202,7 +202,7 @@ def run_lints(build, names, total, deep):
 
 def command_of(arguments):
     words = ["./dev", "test"]
-    words += ["--deep", f"{arguments.deep:g}"] if arguments.deep else []
+    words += ["--deep", str(arguments.deep)] if arguments.deep else []
     words += ["--seed", str(arguments.seed)] if arguments.seed is not None else []
     return " ".join([*words, *arguments.names])
 
@@ -212,7 +212,7 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build"))
     parser.add_argument("--kind", choices=["plain", "sanitize", "threads", "lint"], default="plain")
     parser.add_argument("--programs-only", action="store_true", help="leave the system tests out")
-    parser.add_argument("--deep", type=float, metavar="MINUTES", help="the long form, scaled to so many minutes")
+    parser.add_argument("--deep", type=int, metavar="MINUTES", help="the long form, scaled to so many minutes")
     parser.add_argument("--seed", type=int, help="repeats what a run with this seed has drawn")
     parser.add_argument("--record", action="store_true", help="write the figures into docs/TESTING.md")
     parser.add_argument("names", nargs="*")

@@ -101,12 +101,10 @@ static const struct command_row rows[COMMAND_COUNT] = {
 	[COMMAND_CHAINS_UNFREEZE] = { "chains unfreeze", "NAME", CHANGES | DRY_RUN, 1, 1,
 	                              .text = "Take blocks of a frozen chain again.",
 	                              .more = "A chain that was frozen because what it holds "
-	                                      "cannot "
-	                                      "be read (reason \"unreadable\") has its agent asked "
-	                                      "for that again. Where no agent has it any more, "
-	                                      "give "
-	                                      "the chain a class whose deliver needs less, or "
-	                                      "salvage the spool." },
+	                                      "cannot be read (reason \"unreadable\") has its "
+	                                      "agent asked for that again. Where no agent has "
+	                                      "it any more, give the chain a class whose "
+	                                      "deliver needs less, or salvage the spool." },
 	[COMMAND_ADOPT_CHAIN] = { "adopt chain", "NAME", CHANGES | DRY_RUN, 1, 1,
 	                          O(NEXT) | O(TIP) | O(ANCHORED),
 	                          .text = "After a restore: say where a chain goes on.",

@@ -40,7 +40,7 @@ class Head(ctypes.Structure):
                 ("name_size", ctypes.c_uint32), ("rule", Rule)]
 
 
-def library(build):
+def preload_of(build):
     """The preloaded library; None where it is not built, or where a sanitizer's allocator comes before it."""
     options = json.loads((build / "meson-info/intro-buildoptions.json").read_text())
     if any(option["name"] == "b_sanitize" and option["value"] != "none" for option in options):
@@ -53,7 +53,7 @@ class Board:
         self.world = world
         self.path = world.folder / f"{name}.board"
         self.trace_path = world.folder / f"{name}.trace"
-        self.environment = {"LD_PRELOAD": str(library(world.build)), "ZR_NTH": str(self.path),
+        self.environment = {"LD_PRELOAD": str(preload_of(world.build)), "ZR_NTH": str(self.path),
                             "ZR_NTH_TRACE": str(self.trace_path)}
         world.run("zonerelay", "version", env=self.environment)  # Which makes the file.
         with open(self.path, "r+b") as file:

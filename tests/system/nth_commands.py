@@ -35,7 +35,7 @@ class Commands:
     def __init__(self, folder):
         self.world = make_world(folder)
         world = self.world
-        self.library_faults = self.ended = 0
+        self.foreign_faults = self.ended = 0
         self.chain = LedgerChain("good-1")
         world.grant("good-1", "ledger", self.chain.write_genesis(world.folder / "good-1.block"), ["alice"])
         world.pki.issue_agent("alice")
@@ -143,7 +143,7 @@ class Commands:
         with self.board.failing(*trial) as rule:
             result = self.run(command)
         if result.returncode < 0 and self.board.failed_in_library():
-            self.library_faults += 1
+            self.foreign_faults += 1
             return rule
         unreadable = 4 if trial.error == "EIO" and command.words[:2] == ["spool", "verify"] else None
         if result.returncode not in FAILED | {self.good[0], unreadable}:

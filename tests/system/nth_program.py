@@ -44,7 +44,7 @@ class ProgramUnderFault:
         self.chance = random.Random(seed)
         self.process = None     # World's Process; by the subclass.
         self.ended = 0          # How often it ended by itself.
-        self.library_faults = 0
+        self.foreign_faults = 0
         self.trial = None
         self.log_at = 0
         self.descriptors = None
@@ -85,7 +85,7 @@ class ProgramUnderFault:
         """It has ended by itself: was that allowed?"""
         status = self.process.process.wait()
         if status < 0 and self.board.failed_in_library():
-            self.library_faults += 1
+            self.foreign_faults += 1
             return
         self.ended += 1
         if status not in STATUSES:

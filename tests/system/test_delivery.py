@@ -1,15 +1,12 @@
 """Between the gateway and a main chain that misbehaves: everything once, in order, whoever is to blame."""
-import json
 import os
 import shutil
-import subprocess
-import threading
 import time
 
 import pytest
 
 from oracle import Oracle
-from world import ROOT, Process, World, free_port, yaml_text
+from world import ROOT, World
 
 CHAINS = [f"tq-{number}" for number in range(4)]
 
@@ -78,14 +75,7 @@ def test_a_chain_that_the_main_chain_refuses_is_found_and_the_others_go_on(site)
 
 
 def test_a_watcher_sees_anchors_that_are_in_doubt_or_refused(site):
-    watch = subprocess.Popen([str(site.world.program("zonerelay")), "watch", "--json", "--events",
-                              str(site.world.folder / "events.sock")], stdout=subprocess.PIPE, text=True)
-    seen = {}
-    reader = threading.Thread(target=lambda: [seen.update({event["event"]: event["data"]})
-                                              for event in map(json.loads, watch.stdout)])
-    reader.start()
-    try:
-        time.sleep(0.5)  # A subscription has no answer to wait for.
+    with site.world.watching() as seen:
         site.misbehave({"do": "drop-after", "on": "submit", "count": 1})
         site.make(1)
         site.world.wait(lambda: "anchor-unknown" in seen, "an answer was lost", 20)
@@ -95,10 +85,6 @@ def test_a_watcher_sees_anchors_that_are_in_doubt_or_refused(site):
         site.world.wait(lambda: "anchor-rejected" in seen, "the main chain refused", 20)
         assert seen["anchor-rejected"]["seq"] > seen["anchor-unknown"]["seq"]
         assert seen["anchor-rejected"]["detail"]
-    finally:
-        watch.kill()
-        watch.wait()
-        reader.join()
 
 
 def test_lost_answers_errors_and_kills_anchor_nothing_twice(site):
@@ -141,13 +127,8 @@ def test_of_two_gateways_on_copies_of_one_spool_only_the_newer_one_sends(site):
     world.gateway.stop()
     shutil.copytree(world.folder / "spool", world.folder / "spool-2")
     world.gateway.start()
-    second_port = free_port()
-    settings = dict(world.gateway_settings, chains=world.chains, listen=[f"127.0.0.1:{second_port}"],
-                    spool={**world.gateway_settings["spool"], "dir": world.folder / "spool-2"},
-                    control={"socket": world.folder / "control-2.sock", "events": world.folder / "events-2.sock"},
-                    http={"listen": [f"127.0.0.1:{free_port()}"]})
-    (world.folder / "gateway-2.yaml").write_text(yaml_text(settings) + "\n")
-    second = Process(world, "gateway-2", "zonerelayd", ["--config", world.folder / "gateway-2.yaml"]).spawn()
+    second, _ = world.gateway_on_copy()
+    second.spawn()
     try:
         second.wait_log("lane-running")  # It has the fence now.
         site.make(3)  # The agents are with the first one, which may keep, and may not send.

@@ -14,7 +14,7 @@ import subprocess
 import time
 
 from oracle import Oracle
-from world import ROOT, SLOW, Failure, Process, World, free_port, yaml_text
+from world import ROOT, SLOW, Failure, World
 
 BUILD = os.environ.get("ZR_BUILD", ROOT / "build")
 CHAINS = {"tq-0": "full", "tq-1": "headers", "tq-2": "anchor"}  # What of each the main chain is given.
@@ -358,18 +358,13 @@ def test_a_main_chain_put_back_from_a_copy_gets_again_what_it_lost(tmp_path, tor
 def second_gateway(site):
     """Of the same store's copy, with its own sockets; every agent has a route to both."""
     world = site.world
-    port = free_port()
-    settings = dict(world.gateway_settings, chains=world.chains, listen=[f"127.0.0.1:{port}"],
-                    spool={**world.gateway_settings["spool"], "dir": world.folder / "spool-2"},
-                    control={"socket": world.folder / "control-2.sock", "events": world.folder / "events-2.sock"},
-                    http={"listen": [f"127.0.0.1:{free_port()}"]})
-    (world.folder / "gateway-2.yaml").write_text(yaml_text(settings) + "\n")
+    second, port = world.gateway_on_copy()
     for agent, edge in world.edges.items():
         world.edge_settings[agent]["gateway"]["routes"].append({"address": f"127.0.0.1:{port}"})
         world.write_edge(agent)
         edge.stop()
         edge.start()
-    return Process(world, "gateway-2", "zonerelayd", ["--config", world.folder / "gateway-2.yaml"])
+    return second
 
 
 def let_them_fight(site, first, second):

@@ -19,7 +19,7 @@ from nth_plan import FIRST, trials
 from nth_program import BUILD
 from oracle import Violation
 
-pytestmark = pytest.mark.skipif(nth.library(BUILD) is None, reason="skipped because tests/nth is not built here, or a sanitizer has the allocator")
+pytestmark = pytest.mark.skipif(nth.preload_of(BUILD) is None, reason="skipped because tests/nth is not built here, or a sanitizer has the allocator")
 
 
 QUICK_SEED = 1
@@ -44,12 +44,12 @@ class Tally:
 
     def __init__(self, torture, what):
         self.torture, self.what = torture, what
-        self.runs = self.failed = self.ended = self.library_faults = 0
+        self.runs = self.failed = self.ended = self.foreign_faults = 0
         self.rows = set()
         self.violations = []
 
     def take(self, program):
-        self.library_faults = program.library_faults
+        self.foreign_faults = program.foreign_faults
         self.ended = program.ended
 
     def count(self, trial, rule):
@@ -72,8 +72,8 @@ class Tally:
     def close(self):
         text = (f"{self.runs} runs, {self.failed} with a failure, of {len(self.rows)} functions x callers x errors; "
                 f"{self.ended} ended honestly, {len(self.violations)} violations")
-        if self.library_faults:
-            text += f", {self.library_faults} crashes inside a library"
+        if self.foreign_faults:
+            text += f", {self.foreign_faults} crashes inside a library"
         self.torture.figure(f"n-th failure: {self.what}", text)
         if self.violations:
             raise Violation("\n\n".join(self.violations))

@@ -2,7 +2,6 @@
 import json
 import shutil
 import subprocess
-import threading
 import time
 
 import pytest
@@ -288,14 +287,7 @@ def test_a_watcher_sees_anchors_lanes_and_reloads(gate):
     chain = gate.add_ledger("tq-1", "edge-1").grow(3)
     gate.begin()
     gate.gateway.wait_log("lane-running")
-    watch = subprocess.Popen([str(gate.program("zonerelay")), "watch", "--json", "--events",
-                              str(gate.folder / "events.sock")], stdout=subprocess.PIPE, text=True)
-    seen = {}
-    reader = threading.Thread(target=lambda: [seen.update({event["event"]: event["data"]})
-                                              for event in map(json.loads, watch.stdout)])
-    reader.start()
-    try:
-        time.sleep(0.5)  # A subscription has no answer to wait for.
+    with gate.watching() as seen:
         store(gate, chain, "tq-1", 0, 3)
         gate.wait(lambda: "anchor-final" in seen, "the anchor is final")
         assert seen["anchor-sent"] == {"sink": "main", "lane": 0, "seq": 1, "detail": ""}
@@ -311,10 +303,6 @@ def test_a_watcher_sees_anchors_lanes_and_reloads(gate):
         gate.wait(lambda: seen.get("lane-state", {}).get("state") == "away", "the lane waits")
         gate.devchain.start()
         gate.wait(lambda: seen["lane-state"]["state"] == "running", "the lane goes on")
-    finally:
-        watch.kill()
-        watch.wait()
-        reader.join()
 
 
 def test_log_level_reconcile_and_watch(gate):

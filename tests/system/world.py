@@ -13,6 +13,7 @@ A World makes its configuration files from what was added; world.gateway_setting
 settings are nested dictionaries that a test may change before start() (or before a reload).
 """
 import http.client
+import contextlib
 import itertools
 import json
 import os
@@ -21,6 +22,7 @@ import random
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -282,6 +284,34 @@ class World:
 
     def init_spool(self):
         self.run("zonerelay", "spool", "init", "--config", self.folder / "gateway.yaml")
+
+    def gateway_on_copy(self):
+        """(process, port) of a second gateway, not started: on folder/spool-2, with sockets of its own."""
+        port = free_port()
+        settings = dict(self.gateway_settings, chains=self.chains, listen=[f"127.0.0.1:{port}"],
+                        spool={**self.gateway_settings["spool"], "dir": self.folder / "spool-2"},
+                        control={"socket": self.folder / "control-2.sock", "events": self.folder / "events-2.sock"},
+                        http={"listen": [f"127.0.0.1:{free_port()}"]})
+        path = self.folder / "gateway-2.yaml"
+        path.write_text(yaml_text(settings) + "\n")
+        return Process(self, "gateway-2", "zonerelayd", ["--config", path]), port
+
+    @contextlib.contextmanager
+    def watching(self):
+        """A dictionary that holds the newest data of each event, by its name, while the gateway is watched."""
+        watch = subprocess.Popen([str(self.program("zonerelay")), "watch", "--json", "--events",
+                                  str(self.folder / "events.sock")], stdout=subprocess.PIPE, text=True)
+        seen = {}
+        reader = threading.Thread(target=lambda: [seen.update({event["event"]: event["data"]})
+                                                  for event in map(json.loads, watch.stdout)])
+        reader.start()
+        try:
+            time.sleep(0.5)  # A subscription has no answer to wait for.
+            yield seen
+        finally:
+            watch.kill()
+            watch.wait()
+            reader.join()
 
     def http(self, path):
         """(status, text) of the gateway's HTTP listener; (0, "") where nobody answers."""
